@@ -1,0 +1,3 @@
+module github.com/idpkit/idpkit
+
+go 1.25.0
