@@ -1,0 +1,2 @@
+// Package idpkit is the map of the kit; it has no code of its own.
+package idpkit

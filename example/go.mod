@@ -1,0 +1,13 @@
+module github.com/idpkit/idpkit/example
+
+go 1.25.0
+
+require (
+	github.com/idpkit/idpkit v0.0.0
+	github.com/idpkit/idpkit/storage/sqlite v0.0.0
+)
+
+replace (
+	github.com/idpkit/idpkit => ..
+	github.com/idpkit/idpkit/storage/sqlite => ../storage/sqlite
+)
