@@ -1,6 +1,6 @@
 module github.com/idpkit/idpkit/storage/sqlite
 
-go 1.25.0
+go 1.26.0
 
 require github.com/idpkit/idpkit v0.0.0
 
