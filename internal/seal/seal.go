@@ -1,0 +1,184 @@
+// Package seal encrypts and authenticates small values under a list of
+// secrets: the first one seals, all open. Each purpose has a key of its own,
+// derived by HKDF-SHA-256, and the issuer is part of every derivation, so a
+// value sealed for one purpose or issuer opens for no other.
+//
+// A sealed value is a format byte, four bytes that name the secret, a nonce of
+// 24 bytes and the XChaCha20-Poly1305 ciphertext. The name is looked up, never
+// searched by trial decryption.
+package seal
+
+import (
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// ErrOpen says that a value was not sealed here, for this purpose, under one of
+// the secrets. It tells no more.
+var ErrOpen = errors.New("seal: value does not open")
+
+const (
+	format   = 1
+	idBytes  = 4
+	header   = 1 + idBytes
+	overhead = header + chacha20poly1305.NonceSizeX + chacha20poly1305.Overhead
+)
+
+// MACSize is the length of a tag in bytes.
+const MACSize = 16
+
+// Keyring seals under its first secret and opens under all of them. It is safe
+// for concurrent use.
+type Keyring struct {
+	issuer string
+	keys   []*key
+}
+
+type key struct {
+	id     [idBytes]byte
+	secret []byte
+	aeads  sync.Map // purpose -> cipher.AEAD
+	macs   sync.Map // purpose -> []byte
+}
+
+// New returns a keyring over at least one secret of at least 32 bytes; the
+// caller has checked that.
+func New(issuer string, secrets [][]byte) *Keyring {
+	k := &Keyring{issuer: issuer}
+	for _, s := range secrets {
+		e := &key{secret: s}
+		copy(e.id[:], k.derive(e, "key id", nil, idBytes))
+		k.keys = append(k.keys, e)
+	}
+	return k
+}
+
+// derive returns n bytes for one purpose. The lengths of the parts are part of
+// the info string, so that no two purposes share one.
+func (k *Keyring) derive(e *key, purpose string, salt []byte, n int) []byte {
+	info := make([]byte, 0, 64)
+	for _, part := range []string{"idpkit seal 1", k.issuer, purpose} {
+		info = binary.BigEndian.AppendUint32(info, uint32(len(part)))
+		info = append(info, part...)
+	}
+	out, err := hkdf.Key(sha256.New, e.secret, salt, string(info), n)
+	if err != nil {
+		panic(err) // only for n beyond 255 hashes
+	}
+	return out
+}
+
+func (k *Keyring) aead(e *key, purpose string) cipher.AEAD {
+	if a, ok := e.aeads.Load(purpose); ok {
+		return a.(cipher.AEAD)
+	}
+	a, _ := e.aeads.LoadOrStore(purpose, newAEAD(k.derive(e, purpose, nil, chacha20poly1305.KeySize)))
+	return a.(cipher.AEAD)
+}
+
+func newAEAD(key []byte) cipher.AEAD {
+	a, err := chacha20poly1305.NewX(key)
+	if err != nil {
+		panic(err) // only for a wrong key size
+	}
+	return a
+}
+
+func (k *Keyring) find(id []byte) *key {
+	for _, e := range k.keys {
+		if string(e.id[:]) == string(id) {
+			return e
+		}
+	}
+	return nil
+}
+
+// Seal encrypts plaintext for a purpose. Purposes are fixed strings of the
+// program, never input.
+func (k *Keyring) Seal(purpose string, random io.Reader, plaintext []byte) ([]byte, error) {
+	return k.seal(k.aead(k.keys[0], purpose), purpose, random, plaintext)
+}
+
+// SealTo is Seal under a key that also depends on salt: without the salt
+// nobody opens it, the holder of the secrets included.
+func (k *Keyring) SealTo(salt []byte, purpose string, random io.Reader, plaintext []byte) ([]byte, error) {
+	return k.seal(newAEAD(k.derive(k.keys[0], purpose, salt, chacha20poly1305.KeySize)), purpose, random, plaintext)
+}
+
+func (k *Keyring) seal(a cipher.AEAD, purpose string, random io.Reader, plaintext []byte) ([]byte, error) {
+	out := make([]byte, header+chacha20poly1305.NonceSizeX, overhead+len(plaintext))
+	out[0] = format
+	copy(out[1:], k.keys[0].id[:])
+	nonce := out[header:]
+	if _, err := io.ReadFull(random, nonce); err != nil {
+		return nil, err
+	}
+	return a.Seal(out, nonce, plaintext, k.bound(purpose)), nil
+}
+
+// bound is the associated data: what the value must not be taken for.
+func (k *Keyring) bound(purpose string) []byte {
+	return append([]byte{format}, purpose+"\x00"+k.issuer...)
+}
+
+// Open returns what Seal was given, or ErrOpen.
+func (k *Keyring) Open(purpose string, sealed []byte) ([]byte, error) {
+	return k.open(sealed, purpose, func(e *key) cipher.AEAD { return k.aead(e, purpose) })
+}
+
+// OpenTo returns what SealTo was given with the same salt, or ErrOpen.
+func (k *Keyring) OpenTo(salt []byte, purpose string, sealed []byte) ([]byte, error) {
+	return k.open(sealed, purpose, func(e *key) cipher.AEAD {
+		return newAEAD(k.derive(e, purpose, salt, chacha20poly1305.KeySize))
+	})
+}
+
+func (k *Keyring) open(sealed []byte, purpose string, aead func(*key) cipher.AEAD) ([]byte, error) {
+	if len(sealed) < overhead || sealed[0] != format {
+		return nil, ErrOpen
+	}
+	e := k.find(sealed[1:header])
+	if e == nil {
+		return nil, ErrOpen
+	}
+	nonce, body := sealed[header:header+chacha20poly1305.NonceSizeX], sealed[header+chacha20poly1305.NonceSizeX:]
+	plain, err := aead(e).Open(nil, nonce, body, k.bound(purpose))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return plain, nil
+}
+
+// MAC returns the name of the first secret followed by a tag over msg: 20 bytes.
+func (k *Keyring) MAC(purpose string, msg []byte) []byte {
+	e := k.keys[0]
+	return append(append([]byte(nil), e.id[:]...), k.tag(e, purpose, msg)...)
+}
+
+// VerifyMAC tells whether mac came from MAC for this purpose and message under
+// one of the secrets. It compares in constant time.
+func (k *Keyring) VerifyMAC(purpose string, msg, mac []byte) bool {
+	if len(mac) != idBytes+MACSize {
+		return false
+	}
+	e := k.find(mac[:idBytes])
+	return e != nil && hmac.Equal(mac[idBytes:], k.tag(e, purpose, msg))
+}
+
+func (k *Keyring) tag(e *key, purpose string, msg []byte) []byte {
+	secret, ok := e.macs.Load(purpose)
+	if !ok {
+		secret, _ = e.macs.LoadOrStore(purpose, k.derive(e, "mac "+purpose, nil, sha256.Size))
+	}
+	h := hmac.New(sha256.New, secret.([]byte))
+	h.Write(msg)
+	return h.Sum(nil)[:MACSize]
+}
