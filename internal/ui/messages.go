@@ -216,6 +216,15 @@ func (p page) ClaimText(name string) string {
 	return cleanText(name, maxText)
 }
 
+// DetailText names a type of authorization details. The built-in texts know
+// none; an embedder adds the key "detail." and the type.
+func (p page) DetailText(typ string) string {
+	if d := p.Plain("detail." + typ); d != "" {
+		return d
+	}
+	return cleanText(typ, maxText)
+}
+
 // Date is a day as people write it.
 func (p page) Date(t time.Time) string {
 	return p.Plain("date", "day", strconv.Itoa(t.Day()), "year", strconv.Itoa(t.Year()),

@@ -48,6 +48,7 @@ var templates = sync.OnceValue(func() map[string]*template.Template {
 type page struct {
 	V      any     // the view
 	Client *Client // nil where no client is known
+	Wide   bool    // a list rather than a question
 	Failed bool    // the title says so first, because it is what is read aloud first
 	Name   string
 	Nonce  string

@@ -226,7 +226,7 @@ func (f Frame) FormPost(w http.ResponseWriter, v FormPost) {
 
 // Account writes the list of connected applications.
 func (f Frame) Account(w http.ResponseWriter, v Account) {
-	f.render(w, "account", page{V: v})
+	f.render(w, "account", page{V: v, Wide: true})
 }
 
 var problemKinds = [...]string{
