@@ -139,11 +139,14 @@ func cursor(ref storage.Ref) string { return fmt.Sprintf("%04x%s", ref.Shard, re
 
 // Purge implements storage.Storage.
 func (s *Storage) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	deleted := 0
 	for _, r := range s.rows {
-		if deleted >= limit || ctx.Err() != nil {
+		if deleted >= limit {
 			break
 		}
 		if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(before) {
