@@ -20,8 +20,8 @@ type CORSOptions struct {
 	// preflight carries none: true means that some client has this origin.
 	Allow func(ctx context.Context, origin string) bool
 
-	// Methods of the endpoint. Empty: GET and POST.
-	Methods []string
+	// Methods of the endpoint, separated by ", ". Empty: "GET, POST".
+	Methods string
 }
 
 // allowHeaders are the request headers that scripts may set beyond the simple
@@ -35,9 +35,8 @@ var allowHeaders = [...]string{
 // allowed origins read the answer, errors included. It is the only authority
 // for its endpoint: what an outer handler allowed is removed.
 func CORS(o CORSOptions) Func {
-	methods := "GET, POST"
-	if len(o.Methods) > 0 {
-		methods = strings.Join(o.Methods, ", ")
+	if o.Methods == "" {
+		o.Methods = "GET, POST"
 	}
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +66,7 @@ func CORS(o CORSOptions) Func {
 				h.ServeHTTP(w, r)
 				return
 			case allowed:
-				header.Set("Access-Control-Allow-Methods", methods)
+				header.Set("Access-Control-Allow-Methods", o.Methods)
 				if o.AnyOrigin {
 					header.Set("Access-Control-Allow-Headers", "*") // without credentials: all but Authorization
 				} else if list := allowedHeaders(r); list != "" {

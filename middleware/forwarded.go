@@ -13,15 +13,14 @@ import "strings"
 // that opens a quote and does not close it would else swallow what the proxy says.
 func elements(s, key string) (values []string, ok bool) {
 	for {
+		if s = strings.TrimLeft(s, " \t,"); s == "" { // empty elements do not count, RFC 9110 §5.6.1
+			return values, true
+		}
 		var value string
 		if value, s, ok = element(s, key); !ok {
 			return nil, false
 		}
 		values = append(values, value)
-		if s == "" {
-			return values, true
-		}
-		s = s[1:] // the comma
 	}
 }
 

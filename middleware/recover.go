@@ -23,7 +23,7 @@ func Recover(log *slog.Logger) Func {
 				if v == nil {
 					return
 				}
-				if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				if v == http.ErrAbortHandler {
 					panic(v)
 				}
 				id := RequestID(r.Context())

@@ -55,9 +55,12 @@ func fail(w http.ResponseWriter, status int, body string) {
 	}
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if body != "" {
-		header.Set("Content-Type", "application/json")
+	if body == "" {
+		header.Del("Content-Type")
+		w.WriteHeader(status)
+		return
 	}
+	header.Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body))
 }
