@@ -105,7 +105,7 @@ func (f Frame) render(w http.ResponseWriter, name string, p page) {
 	f.headers(h, p)
 	var buf bytes.Buffer
 	err := templates()[name].ExecuteTemplate(&buf, "page", p)
-	if err != nil || p.postTo != "" && formTarget(p.postTo) == "" {
+	if err != nil || name == "form_post" && formTarget(p.postTo) == "" {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = w.Write([]byte("This page cannot be shown.\n"))
@@ -116,7 +116,9 @@ func (f Frame) render(w http.ResponseWriter, name string, p page) {
 	if f.Status != 0 {
 		w.WriteHeader(f.Status)
 	}
-	_, _ = w.Write(buf.Bytes()) // fails only when nobody listens any more
+	// A value in a wrong encoding would make a browser guess; it would read the
+	// replacement character anyway.
+	_, _ = w.Write(bytes.ToValidUTF8(buf.Bytes(), []byte("\ufffd"))) // fails only when nobody listens any more
 }
 
 func (f Frame) headers(h http.Header, p page) {
@@ -171,6 +173,11 @@ func formSource(s string, anyHost bool) string {
 	u, err := url.Parse(s)
 	if err != nil || !anyHost && !(u.Scheme == "http" && loopbackHost(u.Hostname())) {
 		return ""
+	}
+	if strings.Contains(s, "[") {
+		// The grammar of a source has no IPv6 address, and a browser ignores one
+		// (Content Security Policy Level 3 §2.3.1). Only the scheme is left.
+		return u.Scheme + ":"
 	}
 	return s
 }
