@@ -48,9 +48,11 @@ func (b *Buckets) Allow(_ context.Context, key string) (ok bool, retryAfter time
 	defer b.mu.Unlock()
 	now := b.now().Sub(b.start)
 	full, known := b.full[hash]
-	// A clock that was set back must not hold a key longer than an empty bucket.
-	full = min(max(full, now), now+b.burst)
-	full += b.every
+	if full > now+b.burst { // the clock was set back: hold the key no longer than an empty bucket
+		full = now + b.burst
+		b.full[hash] = full
+	}
+	full = max(full, now) + b.every
 	if wait := full - now - b.burst; wait > 0 {
 		return false, wait
 	}
