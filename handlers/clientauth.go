@@ -1,0 +1,181 @@
+package handlers
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/form"
+)
+
+// credentials are what a request says of its client. RFC 6749 §2.3.
+type credentials struct {
+	method string   // client_secret_basic, client_secret_post or none
+	ids    []string // candidates, best first
+	secret []string // candidates, the same order
+}
+
+const maxSecret = 1 << 10 // bytes of a presented secret
+
+// authenticate finds and authenticates the client of a request with a form
+// body, and lets its origins read the answer. Clients authenticate with the
+// one method they are registered for.
+func (p *Provider) authenticate(w http.ResponseWriter, r *http.Request, f form.Form) (*clientreg.Client, error) {
+	cred, err := readCredentials(r, f)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.checkCredentials(r.Context(), w, r, cred)
+	if err != nil {
+		if e := toError(err); e.Code == "invalid_client" {
+			p.emit(r.Context(), r, Event{Name: "client.auth_failed", ClientID: printable(cred.ids[0]), Reason: e.Reason})
+			if wait := p.limit(r, "client", cred.ids[0]); wait > 0 {
+				return nil, tooMany(wait)
+			}
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *Provider) checkCredentials(ctx context.Context, w http.ResponseWriter, r *http.Request, cred credentials) (*clientreg.Client, error) {
+	var c *clientreg.Client
+	var err error
+	for _, id := range cred.ids {
+		if c, err = p.client(ctx, id); err == nil || toError(err).Reason != "client.unknown" {
+			break
+		}
+	}
+	if err != nil {
+		if cred.method != "none" && toError(err).Code == "invalid_client" {
+			p.secrets.Dummy(ctx, cred.secret[0]) // an unknown client takes as long as a wrong secret
+		}
+		return nil, err
+	}
+	allowOrigin(w, r, c)
+	switch {
+	case c.AuthMethod() != cred.method && cred.method == "none":
+		return nil, refuse("client.missing", nil)
+	case c.AuthMethod() != cred.method:
+		return nil, refuse("client.method", nil)
+	case cred.method == "none":
+		return c, nil
+	}
+	return c, p.checkSecret(ctx, c, cred)
+}
+
+// checkSecret compares with every secret of the client that has not expired.
+func (p *Provider) checkSecret(ctx context.Context, c *clientreg.Client, cred credentials) error {
+	expired := false
+	for _, s := range c.Secrets {
+		if s.Hash == "" {
+			continue
+		}
+		for _, presented := range cred.secret {
+			if len(presented) > maxSecret {
+				continue
+			}
+			ok, err := p.secrets.Verify(ctx, s.Hash, presented)
+			if err != nil {
+				return err
+			}
+			if ok && (s.Expires.IsZero() || p.now().Before(s.Expires)) {
+				return nil
+			}
+			expired = expired || ok
+		}
+	}
+	if expired {
+		return refuse("client.secret_expired", nil)
+	}
+	return refuse("client.secret", nil)
+}
+
+// readCredentials reads the one way in which a request authenticates.
+func readCredentials(r *http.Request, f form.Form) (credentials, error) {
+	id, secret := f.Get("client_id"), f.Get("client_secret")
+	switch hs := r.Header["Authorization"]; {
+	case len(hs) > 1:
+		return credentials{}, refuse("client.several", nil)
+	case len(hs) == 1:
+		if secret != "" || f.Get("client_assertion") != "" || f.Get("client_assertion_type") != "" {
+			return credentials{}, refuse("client.several", nil)
+		}
+		cred, err := parseBasic(hs[0])
+		if err != nil {
+			return credentials{}, err
+		}
+		if id != "" {
+			cred.ids, cred.secret = matching(cred, id)
+			if len(cred.ids) == 0 {
+				return credentials{}, refuse("client.mismatch", nil)
+			}
+		}
+		return cred, nil
+	case f.Get("client_assertion") != "" || f.Get("client_assertion_type") != "":
+		if secret != "" {
+			return credentials{}, refuse("client.several", nil)
+		}
+		return credentials{}, refuse("client.method", errors.New("client assertions are not supported"))
+	case id == "":
+		return credentials{}, refuse("client.missing", nil)
+	case secret != "":
+		return credentials{"client_secret_post", []string{id}, []string{secret}}, nil
+	}
+	return credentials{method: "none", ids: []string{id}}, nil
+}
+
+// parseBasic reads HTTP Basic credentials. RFC 6749 §2.3.1 wants id and secret
+// form-encoded inside; many clients send them raw. Both readings are tried.
+func parseBasic(h string) (credentials, error) {
+	scheme, param, _ := strings.Cut(h, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return credentials{}, refuse("client.method", nil)
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(strings.Trim(param, " "))
+	if err != nil || !utf8.Valid(raw) || strings.ContainsRune(string(raw), 0) || len(raw) > 4*maxSecret {
+		return credentials{}, refuse("client.credentials", nil)
+	}
+	id, secret, ok := strings.Cut(string(raw), ":")
+	if !ok || id == "" {
+		return credentials{}, refuse("client.credentials", nil)
+	}
+	if secret == "" {
+		return credentials{}, refuse("client.secret", nil)
+	}
+	c := credentials{"client_secret_basic", []string{id}, []string{secret}}
+	decodedID, err1 := url.QueryUnescape(id)
+	decodedSecret, err2 := url.QueryUnescape(secret)
+	if err1 == nil && err2 == nil && (decodedID != id || decodedSecret != secret) && decodedID != "" {
+		c.ids, c.secret = append(c.ids, decodedID), append(c.secret, decodedSecret)
+	}
+	return c, nil
+}
+
+// matching keeps the reading of Basic credentials that agrees with client_id.
+func matching(c credentials, id string) (ids, secrets []string) {
+	for n, candidate := range c.ids {
+		if candidate == id {
+			ids, secrets = append(ids, candidate), append(secrets, c.secret[n])
+		}
+	}
+	return ids, secrets
+}
+
+// printable cuts an unauthenticated value down to what may stand in a log.
+func printable(s string) string {
+	if len(s) > 64 {
+		s = s[:64]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,80 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/idpkit/idpkit/internal/ui"
+)
+
+// ConsentPage serves Config.Consent, or the built-in consent page.
+func (p *Provider) ConsentPage() http.Handler {
+	return p.handler(endpoint{name: "consent", methods: "GET, POST", serve: p.consentPage, fail: p.failPage})
+}
+
+func (p *Provider) consentPage(w http.ResponseWriter, r *http.Request) error {
+	i, err := p.Interaction(r)
+	if err != nil {
+		return err
+	}
+	if i.Step != string(stepConsent) {
+		return wayBack(refuse("interaction.unknown", nil), i)
+	}
+	if p.cfg.Consent != nil {
+		p.cfg.Consent.ServeConsent(w, r, i)
+		return nil
+	}
+	if r.Method == http.MethodGet {
+		p.drawConsent(w, i)
+		return nil
+	}
+	switch r.PostForm.Get("do") {
+	case "allow":
+		a := Approval{Scopes: r.PostForm["scope"], Remember: r.PostForm.Get("remember") == "1"}
+		for _, v := range r.PostForm["detail"] {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 0 || n >= len(i.Asked.Details) {
+				return wayBack(refuse("interaction.response", nil), i)
+			}
+			a.Details = append(a.Details, json.RawMessage(i.Asked.Details[n].Raw))
+		}
+		i.Approve(w, r, a)
+		return nil
+	case "deny":
+		i.Deny(w, r, nil)
+		return nil
+	case "switch":
+		i.SwitchAccount(w, r)
+		return nil
+	}
+	return wayBack(refuse("interaction.response", nil), i)
+}
+
+// SwitchAccount ends a consent page: somebody else wants to sign in. It writes
+// the response.
+func (i *Interaction) SwitchAccount(w http.ResponseWriter, r *http.Request) {
+	i.f.signedIn = false
+	i.end(w, r, i.p.ask(w, r, i.f, nil, stepLogin))
+}
+
+func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
+	v := ui.Consent{
+		Client: viewClient(i.Client, i.Locales), Action: i.action(), CSRF: i.csrf, Account: i.Account.Name,
+		CanSwitch: p.cfg.LoginURL == "", Claims: i.Asked.Claims, CanRemember: len(i.Asked.Details) == 0, Remember: true,
+	}
+	if u, err := url.Parse(i.f.req.RedirectURI); err == nil {
+		v.RedirectHost = u.Host
+	}
+	for _, s := range i.Asked.Scopes {
+		v.Scopes = append(v.Scopes, ui.Scope{Name: s.Name, Description: firstOf(s.Title, s.Description), Required: s.Required, Known: s.Known})
+	}
+	for _, a := range i.Asked.APIs {
+		v.APIs = append(v.APIs, firstOf(a.Name, a.Identifier))
+	}
+	for n, d := range i.Asked.Details {
+		v.Details = append(v.Details, ui.Detail{Value: strconv.Itoa(n), Type: d.Type, Lines: d.Lines})
+	}
+	p.frame(i.Locales, i.f.req.RedirectURI).Consent(w, v)
+}

@@ -1,0 +1,143 @@
+package handlers
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/idpkit/idpkit/internal/jose"
+)
+
+// metadata is OpenID Connect Discovery §3 and RFC 8414 §2, in their order. It
+// is computed from what is served and cannot promise anything else.
+type metadata struct {
+	Issuer                   string   `json:"issuer"`
+	AuthorizationEndpoint    string   `json:"authorization_endpoint"`
+	TokenEndpoint            string   `json:"token_endpoint"`
+	UserInfoEndpoint         string   `json:"userinfo_endpoint"`
+	JWKSURI                  string   `json:"jwks_uri"`
+	PAREndpoint              string   `json:"pushed_authorization_request_endpoint"`
+	RequirePAR               bool     `json:"require_pushed_authorization_requests,omitempty"`
+	RevocationEndpoint       string   `json:"revocation_endpoint"`
+	EndSessionEndpoint       string   `json:"end_session_endpoint,omitempty"`
+	Scopes                   []string `json:"scopes_supported"`
+	ResponseTypes            []string `json:"response_types_supported"`
+	ResponseModes            []string `json:"response_modes_supported"`
+	GrantTypes               []string `json:"grant_types_supported"`
+	ACRValues                []string `json:"acr_values_supported,omitempty"`
+	SubjectTypes             []string `json:"subject_types_supported"`
+	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
+	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	Challenges               []string `json:"code_challenge_methods_supported"`
+	PromptValues             []string `json:"prompt_values_supported"`
+	ClaimTypes               []string `json:"claim_types_supported"`
+	Claims                   []string `json:"claims_supported"`
+	UILocales                []string `json:"ui_locales_supported"`
+	AuthorizationDetailTypes []string `json:"authorization_details_types_supported,omitempty"`
+	ClaimsParameter          bool     `json:"claims_parameter_supported"`
+	RequestParameter         bool     `json:"request_parameter_supported"`
+	RequestURIParameter      bool     `json:"request_uri_parameter_supported"`
+	IssParameter             bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+// Discovery serves the provider's metadata: OpenID Connect Discovery §4,
+// RFC 8414 §3.
+func (p *Provider) Discovery() http.Handler {
+	doc, err := json.Marshal(p.metadata())
+	return p.document("discovery", time.Hour, func(*http.Request) ([]byte, error) { return doc, err })
+}
+
+func (p *Provider) metadata() metadata {
+	paths := &p.cfg.Paths
+	authMethods := []string{"client_secret_basic", "client_secret_post", "none"}
+	m := metadata{
+		Issuer:                p.cfg.Issuer,
+		AuthorizationEndpoint: p.url(paths.Authorize),
+		TokenEndpoint:         p.url(paths.Token),
+		UserInfoEndpoint:      p.url(paths.UserInfo),
+		JWKSURI:               p.url(paths.JWKS),
+		PAREndpoint:           p.url(paths.PAR),
+		RequirePAR:            p.cfg.RequirePAR,
+		RevocationEndpoint:    p.url(paths.Revoke),
+		ResponseTypes:         []string{"code"},
+		ResponseModes:         []string{"query", "fragment", "form_post"},
+		GrantTypes:            []string{"authorization_code", "refresh_token"},
+		ACRValues:             p.cfg.ACRValues,
+		SubjectTypes:          []string{"public"},
+		IDTokenAlgs:           p.keys.Algorithms(),
+		TokenAuthMethods:      authMethods,
+		RevocationAuthMethods: authMethods,
+		Challenges:            []string{"S256"},
+		PromptValues:          []string{"none", "login", "consent", "select_account"},
+		ClaimTypes:            []string{"normal"},
+		Claims:                []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash"},
+		UILocales:             []string{"en", "de"},
+		ClaimsParameter:       true,
+		IssParameter:          true,
+	}
+	if !p.cfg.DisableEndSession {
+		m.EndSessionEndpoint = p.url(paths.EndSession)
+	}
+	for _, s := range p.scopes {
+		m.Scopes = append(m.Scopes, s.Name)
+		for _, c := range s.Claims {
+			if !slices.Contains(m.Claims, c) {
+				m.Claims = append(m.Claims, c)
+			}
+		}
+	}
+	for _, d := range p.cfg.Details {
+		m.AuthorizationDetailTypes = append(m.AuthorizationDetailTypes, d.Type())
+	}
+	return m
+}
+
+// JWKS serves the public keys, RFC 7517 §5.
+func (p *Provider) JWKS() http.Handler {
+	return p.document("jwks", jwksMaxAge, func(r *http.Request) ([]byte, error) {
+		public, err := p.keys.Public(r.Context())
+		if err != nil {
+			return nil, refuse("keys.outage", err)
+		}
+		var set struct {
+			Keys []json.RawMessage `json:"keys"`
+		}
+		for _, k := range public {
+			jwk, err := jose.PublicJWK(jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key})
+			if err != nil {
+				return nil, err
+			}
+			set.Keys = append(set.Keys, jwk)
+		}
+		return json.Marshal(set)
+	})
+}
+
+// document serves public JSON that changes rarely.
+func (p *Provider) document(name string, maxAge time.Duration, read func(*http.Request) ([]byte, error)) http.Handler {
+	cacheControl := "public, max-age=" + strconv.Itoa(int(maxAge/time.Second))
+	return p.handler(endpoint{name: name, methods: "GET, HEAD", cors: corsAny, fail: p.failJSON, serve: func(w http.ResponseWriter, r *http.Request) error {
+		doc, err := read(r)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(doc)
+		etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+		h := w.Header()
+		h.Set("Cache-Control", cacheControl)
+		h.Set("ETag", etag)
+		if r.Header.Get("If-None-Match") == etag {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		h.Set("Content-Type", "application/json")
+		h.Set("Content-Length", strconv.Itoa(len(doc)))
+		_, _ = w.Write(doc)
+		return nil
+	}})
+}

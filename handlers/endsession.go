@@ -1,0 +1,205 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/form"
+	"github.com/idpkit/idpkit/internal/ui"
+)
+
+// EndSessionEndpoint is the logout endpoint, OpenID Connect RP-Initiated Logout
+// §2. When the hint is an ID token of the very session at the browser, it signs
+// out at once; otherwise it asks.
+func (p *Provider) EndSessionEndpoint() http.Handler {
+	return p.handler(endpoint{name: "end_session", methods: "GET, POST", serve: p.logout, fail: p.failPage})
+}
+
+// logoutRequest is what a logout request proves.
+type logoutRequest struct {
+	client   *clientreg.Client // nil: not known
+	hinted   bool              // the client is known by an ID token, not only by name
+	subject  string            // of the hint
+	sid      string            // of the hint
+	redirect string            // registered for the client
+	state    string
+	locales  []string
+}
+
+func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	f, answer, err := logoutParams(r)
+	if err != nil {
+		return err
+	}
+	q, err := p.readLogout(ctx, r, f)
+	if err != nil {
+		return err
+	}
+	if r.Method == http.MethodPost && answer == "" {
+		// A POST from the client's site carries no Lax cookies; a GET does.
+		seeOther(w, p.path(p.cfg.Paths.EndSession)+"?"+f.Encode())
+		return nil
+	}
+	s, err := p.currentSession(ctx, r)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return p.loggedOut(w, r, q)
+	}
+	if q.subject == s.login.Subject && q.client != nil && q.sid == s.sid(q.client.ID) {
+		return p.finishLogout(w, r, s, q)
+	}
+	browser, err := p.bindBrowser(w, r)
+	if err != nil {
+		return err
+	}
+	csrf := p.csrfToken("logout", s.key, browser)
+	if answer == "" {
+		return p.askLogout(w, r, s, q, csrf)
+	}
+	if err := p.checkForm(r, csrf); err != nil {
+		return err
+	}
+	if answer == "logout" {
+		return p.finishLogout(w, r, s, q)
+	}
+	return p.loggedOut(w, r, q) // stays signed in, and goes back to the client
+}
+
+// logoutParams reads the client's request, in the query or in a body, and the
+// answer to our own page, which is a body beside the request in the query.
+func logoutParams(r *http.Request) (f form.Form, answer string, err error) {
+	if r.Method == http.MethodGet {
+		f, err = form.ParseQuery(r.URL.RawQuery)
+	} else if f, err = form.ParseBody(r); err == nil {
+		if answer = f.Get("do"); answer != "" {
+			r.PostForm = url.Values{"csrf": f.All("csrf")}
+			f, err = form.ParseQuery(r.URL.RawQuery)
+		} else if r.URL.RawQuery != "" {
+			return f, "", refuse("request.query", nil)
+		}
+	}
+	if err != nil {
+		return f, "", formError(err)
+	}
+	if f.Repeated() != "" {
+		return f, "", refuse("request.repeated", nil)
+	}
+	return f, answer, nil
+}
+
+// readLogout checks the request before anything is shown or ended.
+// RP-Initiated Logout §2 and §3.
+func (p *Provider) readLogout(ctx context.Context, r *http.Request, f form.Form) (logoutRequest, error) {
+	q := logoutRequest{locales: wantedLocales(nil, r)}
+	if ls := f.Get("ui_locales"); ls != "" && validText(ls, maxValue) {
+		q.locales = wantedLocales([]string{ls}, r)
+	}
+	id := f.Get("client_id")
+	if hint := f.Get("id_token_hint"); hint != "" {
+		t, err := p.readHint(ctx, hint)
+		if err != nil {
+			if toError(err).Code == "temporarily_unavailable" {
+				return q, err
+			}
+			return q, refuse("logout.hint", err)
+		}
+		aud := t.Audience()
+		if id != "" && !slices.Contains(aud, id) {
+			return q, refuse("logout.client", nil)
+		}
+		if id == "" {
+			id = aud[0]
+		}
+		q.hinted, q.subject = true, t.Subject()
+		q.sid, _ = t.String("sid")
+	}
+	if id != "" {
+		c, err := p.client(ctx, id)
+		if err != nil {
+			if toError(err).Code == "invalid_client" {
+				return q, refuse("logout.client", err)
+			}
+			return q, err
+		}
+		q.client = c
+	}
+	uri := f.Get("post_logout_redirect_uri")
+	if uri == "" {
+		return q, nil
+	}
+	if q.client == nil || !q.client.MatchPostLogoutRedirectURI(uri) {
+		return q, refuse("logout.redirect_uri", nil)
+	}
+	q.redirect = uri
+	if s := f.Get("state"); validText(s, maxState) {
+		q.state = s
+	}
+	return q, nil
+}
+
+// finishLogout ends the session on the server, then at the browser.
+func (p *Provider) finishLogout(w http.ResponseWriter, r *http.Request, s *session, q logoutRequest) error {
+	ctx := r.Context()
+	byClient := ""
+	if q.hinted && q.client != nil && q.subject == s.login.Subject {
+		byClient = q.client.ID
+	}
+	if err := p.endSession(ctx, r, s.key, byClient); err != nil {
+		return err
+	}
+	if e, ok := p.cfg.Users.(SessionEnder); ok {
+		if err := e.EndLogin(w, r, s.login.SessionID); err != nil {
+			return refuse("users.outage", err)
+		}
+	}
+	p.setCookie(w, cookieSession, "")
+	return p.loggedOut(w, r, q)
+}
+
+// loggedOut goes back to the client, or says that the session has ended.
+func (p *Provider) loggedOut(w http.ResponseWriter, r *http.Request, q logoutRequest) error {
+	if q.redirect != "" {
+		to := reply{uri: q.redirect, mode: "query"}
+		var params [][2]string
+		if q.state != "" {
+			params = [][2]string{{"state", q.state}}
+		}
+		seeOther(w, withParams(to, params))
+		return nil
+	}
+	v := ui.LoggedOut{}
+	if q.client != nil {
+		c := viewClient(q.client, q.locales)
+		v.Client, v.ReturnURL = &c, q.client.ClientURI
+	}
+	p.frame(q.locales, "").LoggedOut(w, v)
+	return nil
+}
+
+func (p *Provider) askLogout(w http.ResponseWriter, r *http.Request, s *session, q logoutRequest, csrf string) error {
+	i := &Interaction{s: s, p: p, Locales: q.locales}
+	if err := p.describe(r.Context(), i); err != nil {
+		return err
+	}
+	v := ui.Logout{Action: p.path(p.cfg.Paths.EndSession), CSRF: csrf, Account: i.Account.Name}
+	if q.client != nil {
+		c := viewClient(q.client, q.locales)
+		v.Client = &c
+		again := url.Values{"client_id": {q.client.ID}}
+		if q.redirect != "" {
+			again.Set("post_logout_redirect_uri", q.redirect)
+		}
+		if q.state != "" {
+			again.Set("state", q.state)
+		}
+		v.Action += "?" + again.Encode()
+	}
+	p.frame(q.locales, q.redirect).Logout(w, v)
+	return nil
+}

@@ -1,0 +1,218 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/handle"
+	"github.com/idpkit/idpkit/storage"
+)
+
+// flow is one authorization request on its way to an answer.
+type flow struct {
+	client   *clientreg.Client
+	req      *authRequest
+	shard    uint16       // of every record of the flow
+	par      *storage.Ref // the pushed request; nil: none
+	byPAR    bool         // pushed by the client, not posted by the browser
+	deadline time.Time    // of the whole sign-in
+
+	at        *storage.Ref // the interaction being answered; nil: at the authorization endpoint
+	signedIn  bool         // the user has authenticated within this flow
+	restarted bool         // the login page was shown to another user than the hint's
+}
+
+// decision is what will be granted.
+type decision struct {
+	scope      []string
+	details    []json.RawMessage
+	remembered bool // rests on an earlier consent, to be read again after issuing
+}
+
+// step is what has to happen before a flow can be answered.
+type step string
+
+const (
+	stepLogin   step = "login"
+	stepConsent step = "consent"
+	stepAnswer  step = ""
+)
+
+// next decides what a flow needs. It is the one place where prompt, max_age,
+// id_token_hint and remembered consent are weighed. OpenID Connect Core
+// §3.1.2.3 and §3.1.2.4.
+func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decision, error) {
+	q := f.req
+	switch {
+	case s == nil,
+		(q.prompt("login") || q.prompt("select_account")) && !f.signedIn,
+		!f.signedIn && p.tooOld(q, s):
+		return stepLogin, decision{}, nil
+	case q.HintSubject != "" && q.HintSubject != s.login.Subject:
+		if f.signedIn {
+			return "", decision{}, refuse("authorize.other_user", nil)
+		}
+		return stepLogin, decision{}, nil
+	}
+	if err := p.checkUser(ctx, f.client, s.login.Subject); err != nil {
+		if toError(err).Reason != "grant.user" {
+			return "", decision{}, err
+		}
+		if f.signedIn {
+			return "", decision{}, refuse("login.user_disabled", err)
+		}
+		return stepLogin, decision{}, nil
+	}
+	all := decision{scope: q.Scope, details: q.Details}
+	if q.prompt("consent") {
+		return stepConsent, all, nil
+	}
+	if f.client.FirstParty && !f.client.Dynamic {
+		return stepAnswer, all, nil
+	}
+	c, _, err := p.remembered(ctx, s.login.Subject, f.client.ID)
+	if err != nil {
+		return "", decision{}, err
+	}
+	if !c.covers(q) {
+		return stepConsent, all, nil
+	}
+	all.remembered = true
+	return stepAnswer, all, nil
+}
+
+// tooOld tells whether the last authentication is older than max_age allows;
+// zero asks for one now.
+func (p *Provider) tooOld(q *authRequest, s *session) bool {
+	if q.MaxAge == nil {
+		return false
+	}
+	return *q.MaxAge == 0 || p.now().Sub(s.login.At) > time.Duration(*q.MaxAge)*time.Second
+}
+
+// proceed takes a flow one step further: to a page or to its answer.
+func (p *Provider) proceed(w http.ResponseWriter, r *http.Request, f *flow, s *session) error {
+	st, d, err := p.next(r.Context(), f, s)
+	if err != nil {
+		return err
+	}
+	if st == stepAnswer {
+		return p.answer(w, r, f, s, d)
+	}
+	if f.req.prompt("none") {
+		if st == stepLogin {
+			return refuse("authorize.login_required", nil)
+		}
+		return refuse("authorize.consent_required", nil)
+	}
+	return p.ask(w, r, f, s, st)
+}
+
+// answer issues the authorization code: one Commit that spends the page, spends
+// the pushed request and inserts grant and code, or does nothing.
+func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *session, d decision) error {
+	ctx := r.Context()
+	if p.cfg.Policy != nil {
+		if err := p.cfg.Policy(ctx, Decision{"authorize", f.client, s.login.Subject, d.scope, r}); err != nil {
+			return policyError(err)
+		}
+	}
+	g, err := p.newGrant(f, s, d)
+	if err != nil {
+		return err
+	}
+	code, codeOp, err := p.newCode(f, g)
+	if err != nil {
+		return err
+	}
+	ops := append(f.spend(), storage.Insert(*g.rec), codeOp)
+	if err := p.commit(ctx, ops...); err != nil {
+		return spent(err)
+	}
+	if err := p.recheck(ctx, g); err != nil {
+		e := toError(err)
+		if err := p.revokeGrant(ctx, r, g.rec.Ref, Event{Subject: g.rec.Subject, ClientID: g.rec.Client, Reason: e.Reason}); err != nil {
+			return err
+		}
+		f.par, f.at = nil, nil // spent, and this is their answer
+		if e.Status() >= 500 {
+			return e
+		}
+		return refuse("authorize.login_required", e)
+	}
+	p.emit(ctx, r, Event{Name: "code.issued", ClientID: f.client.ID, Subject: g.rec.Subject, Grant: g.rec.Key, Session: s.key})
+	return p.send(w, r, f.req.reply(), [][2]string{{"code", code}})
+}
+
+// spend returns the ops that make sure a flow is answered once.
+func (f *flow) spend() []storage.Op {
+	var ops []storage.Op
+	if f.at != nil {
+		ops = append(ops, storage.Consume(*f.at))
+	}
+	if f.par != nil {
+		ops = append(ops, storage.Consume(*f.par))
+	}
+	return ops
+}
+
+// spent turns the conflict of a second answer into what the browser is told.
+func spent(err error) error {
+	var conflict *storage.ConflictError
+	if errors.As(err, &conflict) && (errors.Is(err, storage.ErrConsumed) || errors.Is(err, storage.ErrNotFound)) {
+		if conflict.Op.Record.Kind == storage.KindPAR {
+			return refuse("par.used", err)
+		}
+		return refuse("interaction.done", err)
+	}
+	return err
+}
+
+func policyError(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.Code != "" {
+		return e
+	}
+	return refuse("policy.refused", err)
+}
+
+// codeData is the record of an authorization code.
+type codeData struct {
+	RedirectURI string    `json:"redirect_uri"`
+	Challenge   string    `json:"code_challenge,omitempty"`
+	Nonce       string    `json:"nonce,omitempty"`
+	Expires     time.Time `json:"expires"`
+	Misses      int       `json:"misses,omitempty"` // wrong verifiers so far
+}
+
+// newCode mints an authorization code for a grant. The record outlives the
+// tokens that the code is redeemed for, so that a replay is seen.
+func (p *Provider) newCode(f *flow, g *grant) (string, storage.Op, error) {
+	code, err := handle.New(handle.Code, f.shard, p.rand)
+	if err != nil {
+		return "", storage.Op{}, err
+	}
+	now := p.now()
+	data, err := json.Marshal(codeData{f.req.RedirectURI, f.req.Challenge, f.req.Nonce, now.Add(p.cfg.TTL.Code), 0})
+	return code, storage.Insert(storage.Record{
+		Ref:    storage.Ref{Kind: storage.KindCode, Shard: f.shard, Key: handle.Key(code)},
+		Client: f.client.ID, Subject: g.rec.Subject, Grant: g.rec.Key,
+		ExpiresAt: now.Add(p.cfg.TTL.Code + max(p.cfg.TTL.Access, 10*time.Minute)),
+		Data:      data,
+	}), err
+}
+
+// within tells whether every element of sub is in all.
+func within(sub, all []string) bool {
+	for _, s := range sub {
+		if !slices.Contains(all, s) {
+			return false
+		}
+	}
+	return true
+}

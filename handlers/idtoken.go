@@ -1,0 +1,116 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/jose"
+)
+
+// protected claims are set by the kit alone; Users cannot replace them.
+func protectedClaim(name string) bool {
+	switch name {
+	case "iss", "sub", "aud", "exp", "iat", "nbf", "jti", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "c_hash",
+		"s_hash", "sid", "events", "cnf", "act", "client_id", "scope":
+		return true
+	}
+	return false
+}
+
+// idToken mints the ID token of a grant. OpenID Connect Core §2, §3.1.3.6. A
+// refreshed one has no nonce (§12.2).
+func (p *Provider) idToken(ctx context.Context, g *grant, is issue, access string, now time.Time) (string, error) {
+	alg := p.idTokenAlg(is.client)
+	key, err := p.keys.Signer(ctx, alg)
+	if err != nil {
+		return "", refuse("keys.outage", err)
+	}
+	claims := map[string]any{}
+	if names := g.data.Claims.names(ForIDToken); len(names) > 0 {
+		if claims, err = p.userClaims(ctx, is.client, g, names, ForIDToken); err != nil {
+			return "", err
+		}
+	}
+	claims["iss"] = p.cfg.Issuer
+	claims["sub"] = g.rec.Subject
+	claims["aud"] = is.client.ID
+	claims["iat"] = now.Unix()
+	claims["exp"] = now.Add(p.cfg.TTL.ID).Unix()
+	claims["sid"] = g.data.SID
+	claims["at_hash"] = jose.AtHash(alg, access)
+	if is.nonce != "" {
+		claims["nonce"] = is.nonce
+	}
+	if g.data.TellTime {
+		claims["auth_time"] = g.data.AuthTime.Unix()
+	}
+	if g.data.ACR != "" {
+		claims["acr"] = g.data.ACR
+	}
+	if len(g.data.AMR) > 0 {
+		claims["amr"] = g.data.AMR
+	}
+	token, err := jose.Sign(ctx, jose.Header{Alg: alg, KeyID: key.ID}, key.Signer, claims)
+	if err != nil {
+		return "", refuse("keys.outage", err)
+	}
+	return token, nil
+}
+
+// idTokenAlg: what the client registered; else RS256 as OpenID Connect
+// Registration §2 has it, if there is such a key; else the first.
+func (p *Provider) idTokenAlg(c *clientreg.Client) string {
+	algs := p.keys.Algorithms()
+	for _, alg := range []string{c.IDTokenSignedResponseAlg, "RS256"} {
+		if slices.Contains(algs, alg) {
+			return alg
+		}
+	}
+	return algs[0]
+}
+
+// userClaims asks Users for claims by name and keeps only those.
+func (p *Provider) userClaims(ctx context.Context, c *clientreg.Client, g *grant, names []string, use ClaimsUse) (map[string]any, error) {
+	got, err := p.cfg.Users.Claims(ctx, g.rec.Subject, ClaimsQuery{
+		Client: c, Scope: g.data.Scope, Claims: names, Locales: g.data.Locales, For: use,
+	})
+	switch {
+	case errors.Is(err, ErrNoUser), errors.Is(err, ErrUserDisabled):
+		return nil, refuse("grant.user", err)
+	case err != nil:
+		return nil, refuse("users.outage", err)
+	}
+	claims := make(map[string]any, len(names))
+	for _, n := range names {
+		if v, ok := got[n]; ok && v != nil && !protectedClaim(n) {
+			claims[n] = v
+		}
+	}
+	return claims, nil
+}
+
+// readHint verifies an ID token of this issuer that came back as a hint. It may
+// be expired: OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2.
+func (p *Provider) readHint(ctx context.Context, hint string) (*jose.Token, error) {
+	public, err := p.keys.Public(ctx)
+	if err != nil {
+		return nil, refuse("keys.outage", err)
+	}
+	keys := make([]jose.Key, len(public))
+	for i, k := range public {
+		keys[i] = jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key}
+	}
+	t, err := jose.Verify(hint, keys, p.keys.Algorithms())
+	switch {
+	case err != nil:
+		return nil, refuse("authorize.hint", err)
+	case t.Header.Type != "" && t.Header.Type != "JWT":
+		return nil, refuse("authorize.hint", errors.New("not an ID token by its typ"))
+	case t.Issuer() != p.cfg.Issuer || t.Subject() == "" || len(t.Audience()) == 0:
+		return nil, refuse("authorize.hint", errors.New("not an ID token of this issuer"))
+	}
+	return t, nil
+}

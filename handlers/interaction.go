@@ -1,0 +1,445 @@
+package handlers
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/form"
+	"github.com/idpkit/idpkit/internal/handle"
+	"github.com/idpkit/idpkit/storage"
+)
+
+// Interaction is an authorization request that waits for a person. The page it
+// belongs to ends it once, with Login, ApproveAll, Approve or Deny. It is bound
+// to the browser that began it and, on the consent page, to the session that
+// was signed in then.
+type Interaction struct {
+	ID        string            // names it in the page's URL
+	Step      string            // "login" or "consent"
+	Client    *clientreg.Client // not to be modified
+	Account   Account           // who is signed in; zero: nobody
+	LoginHint string            // as the client sent it: show it, do not trust it
+	Locales   []string          // wanted languages, best first: ui_locales, then Accept-Language
+	ACRValues []string          // wanted, best first
+	MaxAge    *time.Duration    // nil: not asked for
+	Prompt    []string
+	Asked     Asked
+
+	p    *Provider
+	f    *flow
+	s    *session
+	csrf string
+}
+
+// Account is the signed-in user as pages show it.
+type Account struct {
+	Subject string
+	Name    string // claim name, preferred_username or email; else the subject
+}
+
+// Asked is what the client wants.
+type Asked struct {
+	Scopes  []AskedScope
+	Claims  []string // asked for by name, OpenID Connect Core §5.5
+	APIs    []API
+	Details []AskedDetail
+}
+
+// AskedScope is a scope on a consent page.
+type AskedScope struct {
+	Name, Title, Description string
+	Required                 bool // granted with every approval: openid
+	Known                    bool // allowed before
+}
+
+// AskedDetail is an authorization detail on a consent page, RFC 9396.
+type AskedDetail struct {
+	Type  string
+	Lines []string // what it allows, in words
+	Raw   json.RawMessage
+}
+
+// Approval lists what a user allows of what was asked. What it does not list is
+// not granted; listing more than was asked is refused.
+type Approval struct {
+	Scopes   []string          // openid needs no mention
+	Details  []json.RawMessage // each within one that was asked for
+	Remember bool              // do not ask again for these scopes
+}
+
+// Consent is a page that asks the user. The kit has loaded the interaction and,
+// on POST, checked that the form is this browser's. The page ends the
+// interaction or draws itself (again). It must be safe for concurrent use.
+type Consent interface {
+	ServeConsent(w http.ResponseWriter, r *http.Request, i *Interaction)
+}
+
+// ConsentFunc makes a function a Consent.
+type ConsentFunc func(w http.ResponseWriter, r *http.Request, i *Interaction)
+
+// ServeConsent calls f.
+func (f ConsentFunc) ServeConsent(w http.ResponseWriter, r *http.Request, i *Interaction) { f(w, r, i) }
+
+// Errors of Interaction. Fail shows the page that goes with each.
+var (
+	ErrNoInteraction = &Error{Code: "invalid_request", Reason: "interaction.missing"}
+	ErrExpired       = &Error{Code: "invalid_request", Reason: "interaction.expired"}
+	ErrCompleted     = &Error{Code: "invalid_request", Reason: "interaction.done"}
+	ErrOtherBrowser  = &Error{Code: "invalid_request", Reason: "interaction.browser"}
+	ErrCSRF          = &Error{Code: "invalid_request", Reason: "interaction.csrf"}
+)
+
+// interactionData is the record of an interaction.
+type interactionData struct {
+	Step     step        `json:"step"`
+	Request  authRequest `json:"request"`
+	Browser  string      `json:"browser"`           // digest of the browser-binding cookie
+	Session  string      `json:"session,omitempty"` // consent: who was signed in
+	PAR      string      `json:"par,omitempty"`     // key of the pushed request
+	SignedIn bool        `json:"signed_in,omitempty"`
+	Deadline time.Time   `json:"deadline"`
+}
+
+// ask stores the flow as an interaction and sends the browser to its page.
+// Coming from another page, it spends that one in the same Commit.
+func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *session, st step) error {
+	browser, err := p.bindBrowser(w, r)
+	if err != nil {
+		return err
+	}
+	id, err := handle.New(handle.Interaction, f.shard, p.rand)
+	if err != nil {
+		return err
+	}
+	d := interactionData{Step: st, Request: *f.req, Browser: browser, SignedIn: f.signedIn, Deadline: f.deadline}
+	if s != nil {
+		d.Session = s.key
+	}
+	if f.par != nil {
+		d.PAR = f.par.Key
+	}
+	data, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	ops := []storage.Op{storage.Insert(storage.Record{
+		Ref:    storage.Ref{Kind: storage.KindInteraction, Shard: f.shard, Key: handle.Key(id)},
+		Client: f.client.ID, ExpiresAt: f.deadline.Add(time.Minute), Data: data,
+	})}
+	if f.at != nil {
+		ops = append(ops, storage.Consume(*f.at))
+	}
+	if f.par != nil {
+		ops = append(ops, storage.Check(*f.par))
+	}
+	if err := p.commit(r.Context(), ops...); err != nil {
+		return spent(err)
+	}
+	page := p.loginURL
+	if st == stepConsent {
+		page = p.path(p.cfg.Paths.Consent)
+	}
+	sep := "?"
+	if strings.Contains(page, "?") {
+		sep = "&"
+	}
+	seeOther(w, page+sep+"interaction="+url.QueryEscape(id))
+	return nil
+}
+
+// Interaction returns the interaction of a page's request. On POST it also
+// checks that the form was drawn for this browser: its csrf field (or the
+// X-CSRF-Token header), and that no other site sent it. Show errors with Fail.
+func (p *Provider) Interaction(r *http.Request) (*Interaction, error) {
+	i, err := p.loadInteraction(r.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if err := p.checkForm(r, i.csrf); err != nil {
+			return nil, err
+		}
+	}
+	return i, nil
+}
+
+func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Interaction, error) {
+	q, err := form.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, formError(err)
+	}
+	id := q.Get("interaction")
+	if id == "" || len(q.All("interaction")) > 1 {
+		return nil, refuse("interaction.missing", nil)
+	}
+	shard, ok := handle.Parse(handle.Interaction, id)
+	if !ok {
+		return nil, refuse("interaction.unknown", nil)
+	}
+	ref := storage.Ref{Kind: storage.KindInteraction, Shard: shard, Key: handle.Key(id)}
+	rec, err := p.get(ctx, ref)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, refuse("interaction.expired", nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var d interactionData
+	if err := json.Unmarshal(rec.Data, &d); err != nil {
+		return nil, err
+	}
+	browser := p.browser(r)
+	if !hmac.Equal([]byte(browser), []byte(d.Browser)) || browser == "" {
+		return nil, refuse("interaction.browser", nil)
+	}
+	c, err := p.client(ctx, d.Request.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	f := &flow{client: c, req: &d.Request, shard: shard, deadline: d.Deadline, at: &ref, signedIn: d.SignedIn}
+	if d.PAR != "" {
+		f.par = &storage.Ref{Kind: storage.KindPAR, Shard: shard, Key: d.PAR}
+	}
+	i := &Interaction{
+		ID: id, Step: string(d.Step), Client: c, LoginHint: d.Request.LoginHint, ACRValues: d.Request.ACRValues,
+		Locales: wantedLocales(d.Request.UILocales, r), Prompt: d.Request.Prompt, p: p, f: f,
+		csrf: p.csrfToken("interaction", id, browser),
+	}
+	switch {
+	case rec.State != storage.Active:
+		return i, wayBack(refuse("interaction.done", nil), i)
+	case !p.now().Before(d.Deadline):
+		return i, wayBack(refuse("interaction.expired", nil), i)
+	case !c.MatchRedirectURI(d.Request.RedirectURI):
+		return nil, refuse("authorize.redirect_uri", nil)
+	}
+	if d.Request.MaxAge != nil {
+		age := time.Duration(*d.Request.MaxAge) * time.Second
+		i.MaxAge = &age
+	}
+	if i.s, err = p.currentSession(ctx, r); err != nil {
+		return nil, err
+	}
+	if d.Step == stepConsent && (i.s == nil || i.s.key != d.Session) {
+		return nil, wayBack(refuse("interaction.session", nil), i)
+	}
+	return i, p.describe(ctx, i)
+}
+
+// describe fills in what pages show.
+func (p *Provider) describe(ctx context.Context, i *Interaction) error {
+	if i.s != nil {
+		i.Account = Account{i.s.login.Subject, i.s.login.Subject}
+		claims, err := p.cfg.Users.Claims(ctx, i.s.login.Subject, ClaimsQuery{Client: i.Client, Locales: i.Locales, For: ForPage,
+			Claims: []string{"name", "preferred_username", "email"}})
+		if err != nil && !errors.Is(err, ErrNoUser) && !errors.Is(err, ErrUserDisabled) {
+			return refuse("users.outage", err)
+		}
+		for _, n := range []string{"name", "preferred_username", "email"} {
+			if s, ok := claims[n].(string); ok && s != "" {
+				i.Account.Name = s
+				break
+			}
+		}
+	}
+	if i.Step != string(stepConsent) {
+		return nil
+	}
+	known, _, err := p.remembered(ctx, i.Account.Subject, i.Client.ID)
+	if err != nil {
+		return err
+	}
+	q := i.f.req
+	for _, name := range q.Scope {
+		s := p.scope(name)
+		if s == nil {
+			continue
+		}
+		i.Asked.Scopes = append(i.Asked.Scopes, AskedScope{
+			Name: name, Title: s.Title, Description: s.Description,
+			Required: name == "openid", Known: slices.Contains(known.Scope, name),
+		})
+	}
+	i.Asked.Claims = requestedClaims(q)
+	for _, r := range q.Resources {
+		if a := p.api(r); a != nil {
+			i.Asked.APIs = append(i.Asked.APIs, *a)
+		}
+	}
+	for _, raw := range q.Details {
+		d := AskedDetail{Type: detailName(raw), Raw: raw}
+		t := p.detailType(d.Type)
+		if t == nil {
+			return refuse("authorize.details", errors.New("the type is no longer configured"))
+		}
+		if d.Lines, err = t.Describe(ctx, raw, i.Locales); err != nil {
+			return err
+		}
+		i.Asked.Details = append(i.Asked.Details, d)
+	}
+	return nil
+}
+
+// CSRF is the hidden form field that a page must send back.
+func (i *Interaction) CSRF() template.HTML {
+	return template.HTML(`<input type="hidden" name="csrf" value="` + template.HTMLEscapeString(i.csrf) + `">`)
+}
+
+// CSRFToken is the value of that field, for a page that sends X-CSRF-Token.
+func (i *Interaction) CSRFToken() string { return i.csrf }
+
+// Login ends a login page: l has just authenticated at this browser. It writes
+// the response. Where Users is a SessionSource the application has started its
+// own session before.
+func (i *Interaction) Login(w http.ResponseWriter, r *http.Request, l Login) {
+	i.end(w, r, i.login(w, r, l))
+}
+
+func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) error {
+	if i.Step != string(stepLogin) {
+		return refuse("server.fault", errors.New("Login on a page that is not the login page"))
+	}
+	if err := checkLogin(l); err != nil {
+		return err
+	}
+	ctx, p := r.Context(), i.p
+	if err := p.commit(ctx, storage.Check(*i.f.at)); err != nil {
+		return spent(err) // before a session is made for nothing
+	}
+	if l.At.IsZero() {
+		l.At = p.now()
+	}
+	s := &session{key: hostSessionKey(l.SessionID), login: l}
+	s.salt = s.key
+	if _, host := p.cfg.Users.(SessionSource); !host {
+		var err error
+		if s, err = p.startSession(ctx, w, r, i.s, l); err != nil {
+			return err
+		}
+	} else if l.SessionID == "" {
+		return refuse("server.fault", errors.New("Login.SessionID is required with a SessionSource"))
+	}
+	p.emit(ctx, r, Event{Name: "login.succeeded", ClientID: i.Client.ID, Subject: l.Subject, Session: s.key})
+	i.f.signedIn = true
+	return p.proceed(w, r, i.f, s)
+}
+
+// ApproveAll ends a consent page: the user allows everything that was asked.
+// It writes the response.
+func (i *Interaction) ApproveAll(w http.ResponseWriter, r *http.Request, remember bool) {
+	i.end(w, r, i.approve(w, r, decision{scope: i.f.req.Scope, details: i.f.req.Details}, remember))
+}
+
+// Approve ends a consent page: the user allows exactly what a lists. It writes
+// the response.
+func (i *Interaction) Approve(w http.ResponseWriter, r *http.Request, a Approval) {
+	d, err := i.narrow(r.Context(), a)
+	if err == nil {
+		err = i.approve(w, r, d, a.Remember)
+	}
+	i.end(w, r, err)
+}
+
+// narrow checks an approval against what was asked.
+func (i *Interaction) narrow(ctx context.Context, a Approval) (decision, error) {
+	q := i.f.req
+	if !within(a.Scopes, q.Scope) {
+		return decision{}, refuse("consent.wider", errors.New("a scope was not asked for"))
+	}
+	d := decision{details: a.Details}
+	for _, s := range q.Scope { // in the order asked, each once
+		if s == "openid" || slices.Contains(a.Scopes, s) {
+			d.scope = append(d.scope, s)
+		}
+	}
+	if len(d.scope)+len(d.details) == 0 {
+		return decision{}, refuse("consent.empty", nil)
+	}
+	return d, i.p.narrowDetails(ctx, q.Details, a.Details)
+}
+
+func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision, remember bool) error {
+	if i.Step != string(stepConsent) || i.s == nil {
+		return refuse("server.fault", errors.New("Approve on a page that is not the consent page"))
+	}
+	ctx, p := r.Context(), i.p
+	if err := p.commit(ctx, storage.Check(*i.f.at)); err != nil {
+		return spent(err) // before a decision is remembered that was made twice
+	}
+	if remember {
+		if err := p.remember(ctx, i.Account.Subject, i.Client.ID, d.scope, requestedClaims(i.f.req)); err != nil {
+			return err
+		}
+		d.remembered = true
+	}
+	p.emit(ctx, r, Event{Name: "consent.given", ClientID: i.Client.ID, Subject: i.Account.Subject})
+	return p.answer(w, r, i.f, i.s, d)
+}
+
+// Deny ends a page of either kind: the user refuses. why may be nil, which
+// means ErrAccessDenied. It writes the response.
+func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
+	e := refuse("consent.denied", nil)
+	if i.Step == string(stepLogin) {
+		e = refuse("login.cancelled", nil)
+	}
+	if why != nil && why.Code != e.Code {
+		e = why
+	}
+	i.p.emit(r.Context(), r, Event{Name: "consent.denied", ClientID: i.Client.ID, Subject: i.Account.Subject, Reason: e.Reason})
+	i.end(w, r, e)
+}
+
+// end sends the error of a page: to the client if it is an answer, to the
+// browser otherwise.
+func (i *Interaction) end(w http.ResponseWriter, r *http.Request, err error) {
+	if err == nil {
+		return
+	}
+	if err = i.p.failFlow(w, r, i.f, err); err != nil {
+		i.p.Fail(w, r, wayBack(err, i))
+	}
+}
+
+// Fail shows the error page for an error of Interaction.
+func (p *Provider) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	e := toError(err)
+	p.logRefusal(r, "interaction", e)
+	p.failPage(w, r, e)
+}
+
+// csrfToken is bound to one page, one thing on it and one browser.
+func (p *Provider) csrfToken(page, id, browser string) string {
+	mac := p.seal.MAC("csrf", []byte(handle.DerivedKey(page, id, browser)))
+	return base64.RawURLEncoding.EncodeToString(mac)
+}
+
+// checkForm refuses a form that another site sent or that was drawn for
+// another browser. It reads the body as form values, for the page to use.
+func (p *Provider) checkForm(r *http.Request, want string) error {
+	if err := p.csrf.Check(r); err != nil {
+		return refuse("request.cross_site", err)
+	}
+	got := r.Header.Get("X-CSRF-Token")
+	if got == "" {
+		r.Body = http.MaxBytesReader(nil, r.Body, 64<<10)
+		if err := r.ParseForm(); err != nil {
+			return refuse("request.malformed", err)
+		}
+		got = r.PostForm.Get("csrf")
+	}
+	if !hmac.Equal([]byte(got), []byte(want)) {
+		return refuse("interaction.csrf", nil)
+	}
+	return nil
+}

@@ -1,0 +1,338 @@
+package handlers
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/idpkit/idpkit/internal/handle"
+	"github.com/idpkit/idpkit/internal/jose"
+	"github.com/idpkit/idpkit/storage"
+)
+
+// KeySource gives the keys that sign and the keys that are published. Both
+// methods are called concurrently and often: keep the answer in memory.
+type KeySource interface {
+	// Signer returns the key that signs alg now. Its ID must be among Public.
+	Signer(ctx context.Context, alg string) (SigningKey, error)
+	// Public returns all keys to publish: those that sign, those that will, and
+	// those whose tokens are still alive.
+	Public(ctx context.Context) ([]PublicKey, error)
+	// Algorithms lists what Signer can sign, best first.
+	Algorithms() []string
+}
+
+// SigningKey is a private key behind a crypto.Signer: in memory, a KMS or an HSM.
+type SigningKey struct {
+	ID     string // the kid
+	Alg    string // ES256, RS256, PS256 or EdDSA
+	Signer crypto.Signer
+}
+
+// PublicKey is what JWKS publishes of a key.
+type PublicKey struct {
+	ID  string
+	Alg string
+	Key crypto.PublicKey
+}
+
+// StaticKeys is a KeySource of keys that do not change. The first key of an
+// algorithm signs, all are published.
+func StaticKeys(keys ...SigningKey) (KeySource, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("handlers: no key")
+	}
+	s := make(staticKeys, len(keys))
+	for i, k := range keys {
+		if k.Signer == nil || k.ID == "" {
+			return nil, fmt.Errorf("handlers: key %d has no ID or no signer", i)
+		}
+		if err := jose.CheckSigner(k.Alg, k.Signer); err != nil {
+			return nil, fmt.Errorf("handlers: key %q: %w", k.ID, err)
+		}
+		if slices.ContainsFunc(s[:i], func(o SigningKey) bool { return o.ID == k.ID }) {
+			return nil, fmt.Errorf("handlers: key ID %q is used twice", k.ID)
+		}
+		s[i] = k
+	}
+	return s, nil
+}
+
+type staticKeys []SigningKey
+
+func (s staticKeys) Signer(_ context.Context, alg string) (SigningKey, error) {
+	for _, k := range s {
+		if k.Alg == alg {
+			return k, nil
+		}
+	}
+	return SigningKey{}, fmt.Errorf("handlers: no key for %s", alg)
+}
+
+func (s staticKeys) Public(context.Context) ([]PublicKey, error) {
+	keys := make([]PublicKey, len(s))
+	for i, k := range s {
+		keys[i] = PublicKey{k.ID, k.Alg, k.Signer.Public()}
+	}
+	return keys, nil
+}
+
+func (s staticKeys) Algorithms() []string {
+	var algs []string
+	for _, k := range s {
+		if !slices.Contains(algs, k.Alg) {
+			algs = append(algs, k.Alg)
+		}
+	}
+	return algs
+}
+
+// rotatingKeys keeps one record per algorithm in Storage. Every replica reads
+// the same records and follows the same clock rules, so they agree without
+// talking to each other: a key is published from the moment it is written,
+// signs from activeAt on, and is published until the tokens it signed are dead.
+type rotatingKeys struct {
+	p     *Provider
+	every time.Duration
+
+	mu   sync.Mutex // held while loading
+	sets sync.Map   // alg -> *keySet
+}
+
+const (
+	keyRefresh = time.Minute      // how old a replica's view may be
+	jwksMaxAge = 5 * time.Minute  // Cache-Control of JWKS
+	keyLead    = 10 * time.Minute // published before use: jwksMaxAge + keyRefresh, doubled for slow clocks
+)
+
+// storedKeys is the record of one algorithm, oldest key first.
+type storedKeys struct {
+	Keys []storedKey `json:"keys"`
+}
+
+type storedKey struct {
+	ID       string    `json:"kid"`
+	Sealed   []byte    `json:"sealed"` // PKCS #8
+	ActiveAt time.Time `json:"active_at"`
+}
+
+type keySet struct {
+	loaded  time.Time
+	version int64
+	keys    []liveKey
+}
+
+type liveKey struct {
+	SigningKey
+	activeAt time.Time
+}
+
+func (k *rotatingKeys) Algorithms() []string { return k.p.cfg.SigningAlgs }
+
+func (k *rotatingKeys) Signer(ctx context.Context, alg string) (SigningKey, error) {
+	set, err := k.set(ctx, alg)
+	if err != nil {
+		return SigningKey{}, err
+	}
+	now := k.p.now()
+	for i := len(set.keys) - 1; i >= 0; i-- {
+		if !set.keys[i].activeAt.After(now) {
+			return set.keys[i].SigningKey, nil
+		}
+	}
+	return SigningKey{}, fmt.Errorf("handlers: no active key for %s", alg)
+}
+
+func (k *rotatingKeys) Public(ctx context.Context) ([]PublicKey, error) {
+	var keys []PublicKey
+	for _, alg := range k.p.cfg.SigningAlgs {
+		set, err := k.set(ctx, alg)
+		if err != nil {
+			return nil, err
+		}
+		for i := len(set.keys) - 1; i >= 0; i-- {
+			keys = append(keys, PublicKey{set.keys[i].ID, alg, set.keys[i].Signer.Public()})
+		}
+	}
+	return keys, nil
+}
+
+// set returns the keys of an algorithm, from memory if they are fresh.
+func (k *rotatingKeys) set(ctx context.Context, alg string) (*keySet, error) {
+	if v, ok := k.sets.Load(alg); ok && k.fresh(v.(*keySet)) {
+		return v.(*keySet), nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	old, _ := k.sets.Load(alg)
+	if old != nil && k.fresh(old.(*keySet)) {
+		return old.(*keySet), nil
+	}
+	set, err := k.load(ctx, alg)
+	if err != nil {
+		if old != nil && k.p.now().Sub(old.(*keySet).loaded) < keyLead/2 {
+			return old.(*keySet), nil // storage is away; nobody can have rotated past what we hold
+		}
+		return nil, err
+	}
+	k.sets.Store(alg, set)
+	return set, nil
+}
+
+func (k *rotatingKeys) fresh(s *keySet) bool {
+	age := k.p.now().Sub(s.loaded)
+	return age >= 0 && age < keyRefresh
+}
+
+func (k *rotatingKeys) ref(alg string) storage.Ref {
+	key := "signing/" + alg
+	return storage.Ref{Kind: storage.KindKey, Shard: handle.ShardOf(key), Key: key}
+}
+
+// load reads the record, makes the first key if there is none, and adds the
+// next one when it is time.
+func (k *rotatingKeys) load(ctx context.Context, alg string) (*keySet, error) {
+	for range 3 { // a lost race means that another replica has just written
+		rec, err := k.p.store.Get(ctx, k.ref(alg))
+		var stored storedKeys
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+			rec = &storage.Record{Ref: k.ref(alg)}
+		case err != nil:
+			return nil, err
+		default:
+			if err := json.Unmarshal(rec.Data, &stored); err != nil {
+				return nil, fmt.Errorf("reading %s keys: %w", alg, err)
+			}
+		}
+		next, changed, err := k.rotate(alg, stored)
+		if err != nil {
+			return nil, err
+		}
+		if !changed {
+			return k.open(rec.Version, alg, stored)
+		}
+		out := *rec
+		if out.Data, err = json.Marshal(next); err != nil {
+			return nil, err
+		}
+		op := storage.Update(out)
+		if rec.Version == 0 {
+			op = storage.Insert(out)
+		}
+		switch err := k.p.store.Commit(ctx, op); {
+		case err == nil:
+			k.p.emit(ctx, nil, Event{Name: "key.rotated", Reason: alg})
+			return k.open(rec.Version+1, alg, next)
+		case errors.Is(err, storage.ErrExists), errors.Is(err, storage.ErrConflict):
+		default:
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("rotating %s keys: %w", alg, storage.ErrUnavailable)
+}
+
+// rotate returns the keys as they should be now. A key is dropped when its
+// successor has been active for longer than any token lives.
+func (k *rotatingKeys) rotate(alg string, s storedKeys) (storedKeys, bool, error) {
+	now, keep := k.p.now(), max(k.p.cfg.TTL.ID, k.p.cfg.TTL.Access)+jwksMaxAge
+	changed := false
+	for len(s.Keys) > 1 && now.Sub(s.Keys[1].ActiveAt) > keep {
+		s.Keys, changed = s.Keys[1:], true
+	}
+	activeAt := now
+	if n := len(s.Keys); n > 0 {
+		last := s.Keys[n-1].ActiveAt
+		if now.Before(last.Add(k.every - keyLead)) {
+			return s, changed, nil
+		}
+		activeAt = now.Add(keyLead)
+	}
+	added, err := k.generate(alg, activeAt)
+	if err != nil {
+		return s, false, err
+	}
+	s.Keys = append(slices.Clone(s.Keys), added)
+	return s, true, nil
+}
+
+func (k *rotatingKeys) generate(alg string, activeAt time.Time) (storedKey, error) {
+	signer, err := jose.Generate(alg)
+	if err != nil {
+		return storedKey{}, err
+	}
+	kid, err := jose.Thumbprint(signer.Public())
+	if err != nil {
+		return storedKey{}, err
+	}
+	der, err := jose.MarshalPrivate(signer)
+	if err != nil {
+		return storedKey{}, err
+	}
+	sealed, err := k.p.seal.Seal("signing key", k.p.rand, der)
+	return storedKey{kid, sealed, activeAt}, err
+}
+
+func (k *rotatingKeys) open(version int64, alg string, s storedKeys) (*keySet, error) {
+	set := &keySet{loaded: k.p.now(), version: version}
+	for _, sk := range s.Keys {
+		der, err := k.p.seal.Open("signing key", sk.Sealed)
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w (was a secret removed before its keys were retired?)", sk.ID, err)
+		}
+		signer, err := jose.ParsePrivate(der)
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", sk.ID, err)
+		}
+		set.keys = append(set.keys, liveKey{SigningKey{sk.ID, alg, signer}, sk.ActiveAt})
+	}
+	return set, nil
+}
+
+// RotateKeys makes a new signing key of every algorithm now, to be used as soon
+// as every verifier can have seen it. It needs the built-in rotating keys.
+func (p *Provider) RotateKeys(ctx context.Context) error {
+	k, ok := p.keys.(*rotatingKeys)
+	if !ok {
+		return errors.New("handlers: the keys come from Config.Keys")
+	}
+	for _, alg := range p.cfg.SigningAlgs {
+		if err := k.force(ctx, alg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *rotatingKeys) force(ctx context.Context, alg string) error {
+	if _, err := k.set(ctx, alg); err != nil { // makes the first key
+		return err
+	}
+	rec, err := k.p.store.Get(ctx, k.ref(alg))
+	if err != nil {
+		return err
+	}
+	var stored storedKeys
+	if err := json.Unmarshal(rec.Data, &stored); err != nil {
+		return err
+	}
+	added, err := k.generate(alg, k.p.now().Add(keyLead))
+	if err != nil {
+		return err
+	}
+	stored.Keys = append(stored.Keys, added)
+	if rec.Data, err = json.Marshal(stored); err != nil {
+		return err
+	}
+	if err := k.p.store.Commit(ctx, storage.Update(*rec)); err != nil {
+		return err
+	}
+	k.sets.Delete(alg)
+	k.p.emit(ctx, nil, Event{Name: "key.rotated", Reason: alg})
+	return nil
+}

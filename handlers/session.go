@@ -1,0 +1,327 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/idpkit/idpkit/internal/handle"
+	"github.com/idpkit/idpkit/storage"
+)
+
+// session is who is signed in at a browser: in the kit's own session or, with
+// a SessionSource, in the application's.
+type session struct {
+	key   string // what grants carry in their Session column; no credential
+	login Login
+	salt  string // makes the sid of each client
+	rec   *storage.Record
+	data  sessionData
+}
+
+// sessionData is the record of a session of the kit's own. The cookie is the
+// record's key and a secret, of which the record holds the digest: so the
+// cookie's value can be renewed while grants keep naming one session.
+type sessionData struct {
+	Secret   []byte    `json:"secret"` // SHA-256 of the cookie's secret part
+	Salt     string    `json:"salt"`
+	AuthTime time.Time `json:"auth_time"`
+	ACR      string    `json:"acr,omitempty"`
+	AMR      []string  `json:"amr,omitempty"`
+	Seen     time.Time `json:"seen"`
+	Until    time.Time `json:"until"` // absolute end
+}
+
+const (
+	sessionKeyBytes    = 16
+	sessionSecretBytes = 32
+)
+
+// sid is the session's name for one client: two clients cannot tell that they
+// share a session. OpenID Connect Front-Channel Logout §3.
+func (s *session) sid(clientID string) string {
+	return handle.DerivedKey("sid", s.key, s.salt, clientID)
+}
+
+// currentSession returns who is signed in at the browser, or nil.
+func (p *Provider) currentSession(ctx context.Context, r *http.Request) (*session, error) {
+	if src, ok := p.cfg.Users.(SessionSource); ok {
+		return p.hostSession(ctx, src, r)
+	}
+	key, secret, ok := p.sessionCookie(r)
+	if !ok {
+		return nil, nil
+	}
+	s, err := p.loadSession(ctx, key)
+	if err != nil || s == nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(secret)
+	if subtle.ConstantTimeCompare(sum[:], s.data.Secret) != 1 {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// loadSession returns a living session of the kit's own, or nil.
+func (p *Provider) loadSession(ctx context.Context, key string) (*session, error) {
+	rec, err := p.get(ctx, derived(storage.KindSession, key))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &session{key: key, rec: rec}
+	if rec.State != storage.Active || json.Unmarshal(rec.Data, &s.data) != nil {
+		return nil, nil
+	}
+	now := p.now()
+	if !now.Before(s.data.Until) || now.Sub(s.data.Seen) >= p.cfg.TTL.SessionIdle {
+		return nil, nil
+	}
+	s.salt = s.data.Salt
+	s.login = Login{Subject: rec.Subject, At: s.data.AuthTime, ACR: s.data.ACR, AMR: s.data.AMR}
+	return s, nil
+}
+
+// hostSession asks the application. A session that EndSession has ended stays
+// ended, whatever the application says.
+func (p *Provider) hostSession(ctx context.Context, src SessionSource, r *http.Request) (*session, error) {
+	l, err := src.CurrentLogin(r)
+	if err != nil {
+		return nil, refuse("users.outage", err)
+	}
+	if l == nil {
+		return nil, nil
+	}
+	if err := checkLogin(*l); err != nil {
+		return nil, err
+	}
+	if l.SessionID == "" {
+		return nil, refuse("server.fault", errors.New("SessionSource returned a login without SessionID"))
+	}
+	s := &session{key: hostSessionKey(l.SessionID), login: *l}
+	s.salt = s.key
+	gone, err := p.sessionEnded(ctx, s.key)
+	if err != nil || gone {
+		return nil, err
+	}
+	return s, nil
+}
+
+func hostSessionKey(id string) string { return handle.DerivedKey("host session", id) }
+
+// sessionEnded tells whether a session is marked as ended. For the kit's own
+// sessions an absent record counts as ended too; see recheck.
+func (p *Provider) sessionEnded(ctx context.Context, key string) (bool, error) {
+	rec, err := p.get(ctx, derived(storage.KindSession, key))
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && rec.State != storage.Active, err
+}
+
+// startSession signs a user in at a browser. The session goes on under a new
+// cookie when the same user signs in again, and is replaced when another one
+// does; either way no cookie from before the login is worth anything.
+func (p *Provider) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, old *session, l Login) (*session, error) {
+	secret := make([]byte, sessionSecretBytes)
+	if _, err := io.ReadFull(p.rand, secret); err != nil {
+		return nil, err
+	}
+	now := p.now()
+	sum := sha256.Sum256(secret)
+	s := &session{login: l}
+	fresh := old == nil || old.rec == nil || old.login.Subject != l.Subject
+	if fresh {
+		key, err := handle.Random(p.rand, sessionKeyBytes)
+		if err != nil {
+			return nil, err
+		}
+		salt, err := handle.Random(p.rand, 16)
+		if err != nil {
+			return nil, err
+		}
+		s.key, s.salt = key, salt
+		s.rec = &storage.Record{Ref: derived(storage.KindSession, key), Subject: l.Subject}
+		s.data = sessionData{Salt: salt}
+	} else {
+		s.key, s.salt, s.rec, s.data = old.key, old.salt, old.rec.Clone(), old.data
+	}
+	s.data.Secret, s.data.AuthTime, s.data.ACR, s.data.AMR = sum[:], l.At, l.ACR, l.AMR
+	s.data.Seen, s.data.Until = now, now.Add(p.cfg.TTL.Session)
+	s.rec.ExpiresAt = s.data.Until
+	var err error
+	if s.rec.Data, err = json.Marshal(s.data); err != nil {
+		return nil, err
+	}
+	op := storage.Insert(*s.rec)
+	if !fresh {
+		op = storage.Update(*s.rec)
+	}
+	err = p.commit(ctx, op)
+	if !fresh && (errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrConsumed) || errors.Is(err, storage.ErrNotFound)) {
+		again, err := p.loadSession(ctx, old.key) // touched by another tab, or ended
+		if err != nil {
+			return nil, err
+		}
+		return p.startSession(ctx, w, r, again, l)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.rec.Version++
+	if fresh && old != nil {
+		if err := p.endSession(ctx, r, old.key, ""); err != nil {
+			return nil, err
+		}
+	}
+	p.setSessionCookie(w, s.key, secret)
+	p.emit(ctx, r, Event{Name: "session.started", Subject: l.Subject, Session: s.key})
+	return s, nil
+}
+
+// touch moves the idle limit of a session forward, at most once in a sixteenth
+// of it. Losing the race against another tab is fine.
+func (p *Provider) touch(ctx context.Context, s *session) error {
+	now := p.now()
+	if s.rec == nil || now.Sub(s.data.Seen) < p.cfg.TTL.SessionIdle/16 {
+		return nil
+	}
+	s.data.Seen = now
+	next := s.rec.Clone()
+	var err error
+	if next.Data, err = json.Marshal(s.data); err != nil {
+		return err
+	}
+	err = p.commit(ctx, storage.Update(*next))
+	if errors.Is(err, errOutage) {
+		return err
+	}
+	return nil
+}
+
+// endSession marks a session as ended and then revokes what was issued in it:
+// grants without offline_access, and the offline grant of the client that
+// asked for the logout. Whoever issues at the same moment reads the mark after
+// writing the grant, see recheck.
+func (p *Provider) endSession(ctx context.Context, r *http.Request, key, byClient string) error {
+	ref := derived(storage.KindSession, key)
+	err := p.commit(ctx, storage.Consume(ref))
+	if errors.Is(err, storage.ErrNotFound) { // a session of the application's: leave a mark
+		mark := storage.Record{Ref: ref, ExpiresAt: p.now().Add(p.cfg.TTL.Refresh)}
+		if err = p.commit(ctx, storage.Insert(mark)); err == nil || errors.Is(err, storage.ErrExists) {
+			err = p.commit(ctx, storage.Consume(ref))
+		}
+	}
+	if err != nil && !errors.Is(err, storage.ErrConsumed) {
+		return err
+	}
+	err = p.eachGrant(ctx, storage.Query{Kind: storage.KindGrant, Session: key}, func(g *grant) error {
+		if g.offline() && g.rec.Client != byClient && !p.cfg.LogoutEndsOffline {
+			return nil
+		}
+		return p.revokeGrant(ctx, r, g.rec.Ref, Event{Subject: g.rec.Subject, ClientID: g.rec.Client, Session: key})
+	})
+	if err != nil {
+		return err
+	}
+	p.emit(ctx, r, Event{Name: "session.ended", Session: key})
+	return nil
+}
+
+// EndSession ends the application's own session id at the provider: it revokes
+// what was issued in that session, as logout does. For applications with a
+// SessionSource, at their own logout.
+func (p *Provider) EndSession(ctx context.Context, sessionID string) error {
+	return p.endSession(ctx, nil, hostSessionKey(sessionID), "")
+}
+
+// Cookies. RFC 6265bis §4.1.3.2 for the __Host- prefix.
+
+const (
+	cookieSession = "session"
+	cookieBrowser = "browser"
+)
+
+func (p *Provider) setCookie(w http.ResponseWriter, name, value string) {
+	c := &http.Cookie{
+		Name: p.cookies + name, Value: value, Path: "/",
+		Secure: p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	http.SetCookie(w, c)
+}
+
+// cookie returns the value of a cookie that was sent exactly once.
+func (p *Provider) cookie(r *http.Request, name string) string {
+	cs := r.CookiesNamed(p.cookies + name)
+	if len(cs) != 1 {
+		return ""
+	}
+	return cs[0].Value
+}
+
+func (p *Provider) setSessionCookie(w http.ResponseWriter, key string, secret []byte) {
+	p.setCookie(w, cookieSession, handle.Session+key+"."+base64.RawURLEncoding.EncodeToString(secret))
+}
+
+// sessionCookie splits the cookie into the session's key and secret.
+func (p *Provider) sessionCookie(r *http.Request) (key string, secret []byte, ok bool) {
+	return parseSessionCookie(p.cookie(r, cookieSession))
+}
+
+func parseSessionCookie(v string) (key string, secret []byte, ok bool) {
+	enc := base64.RawURLEncoding.Strict()
+	keyLen := enc.EncodedLen(sessionKeyBytes)
+	if len(v) != len(handle.Session)+keyLen+1+enc.EncodedLen(sessionSecretBytes) ||
+		v[:len(handle.Session)] != handle.Session || v[len(handle.Session)+keyLen] != '.' {
+		return "", nil, false
+	}
+	key = v[len(handle.Session):][:keyLen]
+	if _, err := enc.DecodeString(key); err != nil {
+		return "", nil, false
+	}
+	secret, err := enc.DecodeString(v[len(handle.Session)+keyLen+1:])
+	return key, secret, err == nil
+}
+
+// browser returns the digest of the browser-binding cookie, or "".
+func (p *Provider) browser(r *http.Request) string {
+	v := p.cookie(r, cookieBrowser)
+	if b, err := base64.RawURLEncoding.Strict().DecodeString(v); err != nil || len(b) != sessionSecretBytes {
+		return ""
+	}
+	return handle.Key(v)
+}
+
+// bindBrowser returns the digest of the browser-binding cookie and sets one if
+// the browser has none.
+func (p *Provider) bindBrowser(w http.ResponseWriter, r *http.Request) (string, error) {
+	if b := p.browser(r); b != "" {
+		return b, nil
+	}
+	v, err := handle.Random(p.rand, sessionSecretBytes)
+	if err != nil {
+		return "", err
+	}
+	p.setCookie(w, cookieBrowser, v)
+	return handle.Key(v), nil
+}
+
+// checkLogin refuses what a login handler must not hand over.
+func checkLogin(l Login) error {
+	if l.Subject == "" || len(l.Subject) > 255 || !validText(l.Subject, 255) {
+		return refuse("server.fault", errors.New("Login.Subject must have 1 to 255 bytes without control characters"))
+	}
+	return nil
+}

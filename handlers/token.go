@@ -1,0 +1,107 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/form"
+)
+
+// Token is the token endpoint, RFC 6749 §3.2.
+func (p *Provider) Token() http.Handler {
+	return p.handler(endpoint{name: "token", methods: "POST", cors: corsClients, serve: p.token, fail: p.failJSON})
+}
+
+func (p *Provider) token(w http.ResponseWriter, r *http.Request) error {
+	f, err := body(r, "resource", "audience")
+	if err != nil {
+		return err
+	}
+	c, err := p.authenticate(w, r, f)
+	if err != nil {
+		return err
+	}
+	var exchange func(context.Context, *http.Request, *clientreg.Client, form.Form) (*tokenResponse, error)
+	switch gt := f.Get("grant_type"); gt {
+	case "":
+		return refuse("token.no_grant_type", nil)
+	case "authorization_code":
+		exchange = p.exchangeCode
+	case "refresh_token":
+		exchange = p.exchangeRefresh
+	default:
+		return refuse("token.grant_type", nil)
+	}
+	if !c.HasGrantType(f.Get("grant_type")) {
+		return refuse("client.grant_type", nil)
+	}
+	res, err := exchange(r.Context(), r, c, f)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Pragma", "no-cache") // RFC 6749 §5.1
+	return writeJSON(w, http.StatusOK, res)
+}
+
+// tokenResponse is RFC 6749 §5.1, OpenID Connect Core §3.1.3.3, RFC 9396 §7.
+type tokenResponse struct {
+	AccessToken  string            `json:"access_token"`
+	TokenType    string            `json:"token_type"`
+	ExpiresIn    int64             `json:"expires_in"`
+	RefreshToken string            `json:"refresh_token,omitempty"`
+	IDToken      string            `json:"id_token,omitempty"`
+	Scope        string            `json:"scope"`
+	Details      []json.RawMessage `json:"authorization_details,omitempty"`
+}
+
+// issue is what one token request asks the seam that mints tokens for.
+type issue struct {
+	client   *clientreg.Client
+	scope    []string // of the access token; within the grant's
+	resource []string // asked for at the token endpoint; empty: the grant's
+	nonce    string   // for the ID token; empty at refresh
+	refresh  string   // the refresh token to hand out; empty: none
+}
+
+// mint makes the tokens of a grant. It stores nothing: the caller commits what
+// the tokens rest on, and answers after that.
+func (p *Provider) mint(ctx context.Context, g *grant, is issue) (*tokenResponse, error) {
+	aud, err := p.audience(g, is.resource)
+	if err != nil {
+		return nil, err
+	}
+	now := p.now()
+	access, err := p.sealAccess(g, is.scope, aud, now)
+	if err != nil {
+		return nil, err
+	}
+	res := &tokenResponse{
+		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(p.cfg.TTL.Access / time.Second),
+		RefreshToken: is.refresh, Scope: strings.Join(is.scope, " "), Details: g.data.Details,
+	}
+	if g.has("openid") {
+		if res.IDToken, err = p.idToken(ctx, g, is, access, now); err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// audience: what the request names, within what was granted; else the grant's
+// only resource; else the issuer. RFC 8707 §2.2.
+func (p *Provider) audience(g *grant, asked []string) ([]string, error) {
+	if len(asked) > 0 {
+		if !within(asked, g.data.Resources) {
+			return nil, refuse("token.resource", nil)
+		}
+		return asked, nil
+	}
+	if len(g.data.Resources) == 1 {
+		return g.data.Resources, nil
+	}
+	return []string{p.cfg.Issuer}, nil
+}
