@@ -194,7 +194,7 @@ func formTarget(raw string) string {
 // webLink returns raw if it is https, or http to this device, and else "".
 func webLink(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User != nil {
+	if err != nil || u.Hostname() == "" || u.User != nil {
 		return ""
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && loopbackHost(u.Hostname()) {

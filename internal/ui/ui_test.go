@@ -284,13 +284,15 @@ func TestFixedTexts(t *testing.T) {
 	}
 }
 
-func TestConsentSaysWhatItIsAbout(t *testing.T) {
+func TestPagesSayWhatTheyAreAbout(t *testing.T) {
 	t.Parallel()
 	all := samples()
 	tests := map[string][]string{
 		"consent":            {"<bdi>Example Shop</bdi> asks for access", "Know who you are here", "Place orders in your name", "Required", "Allowed before", "go to <bdi>shop.example</bdi>", "Signed in as <bdi>alice@example.com</bdi>"},
 		"consent-full":       {"Date of birth", "tax_id", "https://api.shop.example", "€123.50 to Merchant A", "payment_initiation"},
 		"consent-unverified": {"Unverified application", "application on this device (<bdi>127.0.0.1</bdi>)"},
+		"login":              {"continue to <bdi>Example Shop</bdi>"},
+		"login-unverified":   {"Unverified application", "<bdi>Photo Printer</bdi> registered itself"},
 		"consent-device":     {"WDJB-MJHT", "in <bdi>Hamburg</bdi>"},
 		"consent-binding":    {"W4-8821"},
 	}
@@ -304,7 +306,7 @@ func TestConsentSaysWhatItIsAbout(t *testing.T) {
 					t.Errorf("%q is missing in\n%s", text, body[strings.Index(body, "<body>"):])
 				}
 			}
-			if verified := name != "consent-unverified"; verified == strings.Contains(body, "Unverified") {
+			if verified := !strings.HasSuffix(name, "-unverified"); verified == strings.Contains(body, "Unverified") {
 				t.Errorf("warning: %v", !verified)
 			}
 		})
