@@ -157,9 +157,9 @@ func TestRecover(t *testing.T) {
 			w.Header().Set("Set-Cookie", secret)
 			w.Header().Set("Location", secret)
 			w.Header().Set("Content-Length", "1")
-			var m map[string]int
-			m["x"]++
-		}, "nil map"},
+			var none []string
+			_ = none[len(secret)]
+		}, "index out of range"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -249,6 +249,7 @@ func TestLogHostile(t *testing.T) {
 		{"method", "SECRET", "/", ok, []string{`"method":"?"`, `"status":200`}},
 		{"no write", "GET", "/", func(http.ResponseWriter, *http.Request) {}, []string{`"status":200`, `"bytes":0`}},
 		{"unrouted", "GET", "/SECRET", http.NotFound, []string{`"route":""`, `"status":404`}},
+		{"no names", "GET", "/?&&", ok, []string{`"params":[]`}},
 		{"flood", "GET", "/?" + strings.Repeat("a&", 3000), ok, []string{`"params":["a"]`}},
 		{"long name", "GET", "/?" + strings.Repeat("a", 33), ok, []string{`"params":["?"]`}},
 		{"panic passes", "GET", "/", func(http.ResponseWriter, *http.Request) { panic("SECRET") }, []string{`"status":500`, `"level":"ERROR"`}},
@@ -269,6 +270,13 @@ func TestLogHostile(t *testing.T) {
 				t.Error(&log)
 			}
 		})
+	}
+	var log bytes.Buffer
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "@" // a Unix socket
+	Log(logger(&log))(http.HandlerFunc(ok)).ServeHTTP(httptest.NewRecorder(), r)
+	if !strings.Contains(log.String(), `"remote":""`) {
+		t.Error(&log)
 	}
 	if RequestID(t.Context()) != "" {
 		t.Error("an id out of nothing")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -94,8 +95,8 @@ func TestProtect(t *testing.T) {
 		{"too long ago", good(func(p *Principal) { p.AuthTime = now.Add(-6 * time.Minute) }), Rule{Audience: "api", MaxAge: 5 * time.Minute}, 401,
 			`Bearer realm="api", error="insufficient_user_authentication", max_age="300"`, `{"error":"insufficient_user_authentication"}`},
 		{"just in time", good(func(p *Principal) { p.AuthTime = now.Add(-5 * time.Minute) }), strict, 200, "", "ok"},
-		{"never signed in", good(func(p *Principal) { p.AuthTime = time.Time{} }), Rule{Audience: "api", MaxAge: 1 << 62}, 401,
-			`Bearer realm="api", error="insufficient_user_authentication", max_age="4611686018"`, `{"error":"insufficient_user_authentication"}`},
+		{"never signed in", good(func(p *Principal) { p.AuthTime = time.Time{} }), Rule{Audience: "api", MaxAge: math.MaxInt64}, 401,
+			`Bearer realm="api", error="insufficient_user_authentication", max_age="9223372036"`, `{"error":"insufficient_user_authentication"}`},
 		{"signs in tomorrow", good(func(p *Principal) { p.AuthTime = now.Add(24 * time.Hour) }), Rule{Audience: "api", MaxAge: time.Minute}, 401,
 			`Bearer realm="api", error="insufficient_user_authentication", max_age="60"`, `{"error":"insufficient_user_authentication"}`},
 	}

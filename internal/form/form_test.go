@@ -240,6 +240,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("All(%q) = %q, want %q", name, got.All(name), values)
 			}
 		}
+		if again, err := parse(got.Encode()); err != nil || !slices.Equal(again.pairs, got.pairs) {
+			t.Fatalf("%q encoded is %q: %v", got.pairs, got.Encode(), err)
+		}
 		if repeated != (got.Repeated() != "") {
 			t.Fatalf("Repeated() = %q", got.Repeated())
 		}
