@@ -10,7 +10,6 @@ import (
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
 	"github.com/idpkit/idpkit/internal/handle"
-	"github.com/idpkit/idpkit/storage"
 )
 
 // Authorize is the authorization endpoint, RFC 6749 §3.1 and OpenID Connect

@@ -262,4 +262,6 @@ func (c *Config) checkNames(k *configCheck) {
 	}
 }
 
-func usableAlg(alg string) bool { return slices.Contains([]string{"ES256", "RS256", "PS256", "EdDSA"}, alg) }
+func usableAlg(alg string) bool {
+	return slices.Contains([]string{"ES256", "RS256", "PS256", "EdDSA"}, alg)
+}

@@ -55,6 +55,9 @@ func (p *Provider) consentPage(w http.ResponseWriter, r *http.Request) error {
 // SwitchAccount ends a consent page: somebody else wants to sign in. It writes
 // the response.
 func (i *Interaction) SwitchAccount(w http.ResponseWriter, r *http.Request) {
+	if !i.once() {
+		return
+	}
 	i.f.signedIn = false
 	i.end(w, r, i.p.ask(w, r, i.f, nil, stepLogin))
 }

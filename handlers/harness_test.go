@@ -719,3 +719,17 @@ func claims(t testing.TB, token string) map[string]any {
 	}
 	return m
 }
+
+// jwtHeader decodes the header of a JWT.
+func jwtHeader(t testing.TB, token string) map[string]any {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -23,7 +24,10 @@ func protectedClaim(name string) bool {
 // idToken mints the ID token of a grant. OpenID Connect Core §2, §3.1.3.6. A
 // refreshed one has no nonce (§12.2).
 func (p *Provider) idToken(ctx context.Context, g *grant, is issue, access string, now time.Time) (string, error) {
-	alg := p.idTokenAlg(is.client)
+	alg, err := p.idTokenAlg(is.client)
+	if err != nil {
+		return "", err
+	}
 	key, err := p.keys.Signer(ctx, alg)
 	if err != nil {
 		return "", refuse("keys.outage", err)
@@ -62,14 +66,17 @@ func (p *Provider) idToken(ctx context.Context, g *grant, is issue, access strin
 
 // idTokenAlg: what the client registered; else RS256 as OpenID Connect
 // Registration §2 has it, if there is such a key; else the first.
-func (p *Provider) idTokenAlg(c *clientreg.Client) string {
-	algs := p.keys.Algorithms()
-	for _, alg := range []string{c.IDTokenSignedResponseAlg, "RS256"} {
-		if slices.Contains(algs, alg) {
-			return alg
-		}
+func (p *Provider) idTokenAlg(c *clientreg.Client) (string, error) {
+	algs, want := p.keys.Algorithms(), c.IDTokenSignedResponseAlg
+	switch {
+	case want != "" && !slices.Contains(algs, want):
+		return "", refuse("server.fault", fmt.Errorf("client %s is registered for %s, which the keys do not sign", c.ID, want))
+	case want != "":
+		return want, nil
+	case slices.Contains(algs, "RS256"):
+		return "RS256", nil
 	}
-	return algs[0]
+	return algs[0], nil
 }
 
 // userClaims asks Users for claims by name and keeps only those.

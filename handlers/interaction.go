@@ -35,10 +35,11 @@ type Interaction struct {
 	Prompt    []string
 	Asked     Asked
 
-	p    *Provider
-	f    *flow
-	s    *session
-	csrf string
+	p     *Provider
+	f     *flow
+	s     *session
+	csrf  string
+	ended bool
 }
 
 // Account is the signed-in user as pages show it.
@@ -217,9 +218,9 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	}
 	switch {
 	case rec.State != storage.Active:
-		return i, wayBack(refuse("interaction.done", nil), i)
+		return nil, wayBack(refuse("interaction.done", nil), i)
 	case !p.now().Before(d.Deadline):
-		return i, wayBack(refuse("interaction.expired", nil), i)
+		return nil, wayBack(refuse("interaction.expired", nil), i)
 	case !c.MatchRedirectURI(d.Request.RedirectURI):
 		return nil, refuse("authorize.redirect_uri", nil)
 	}
@@ -233,7 +234,10 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	if d.Step == stepConsent && (i.s == nil || i.s.key != d.Session) {
 		return nil, wayBack(refuse("interaction.session", nil), i)
 	}
-	return i, p.describe(ctx, i)
+	if err := p.describe(ctx, i); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 // describe fills in what pages show.
@@ -302,7 +306,9 @@ func (i *Interaction) CSRFToken() string { return i.csrf }
 // the response. Where Users is a SessionSource the application has started its
 // own session before.
 func (i *Interaction) Login(w http.ResponseWriter, r *http.Request, l Login) {
-	i.end(w, r, i.login(w, r, l))
+	if i.once() {
+		i.end(w, r, i.login(w, r, l))
+	}
 }
 
 func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) error {
@@ -337,12 +343,17 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 // ApproveAll ends a consent page: the user allows everything that was asked.
 // It writes the response.
 func (i *Interaction) ApproveAll(w http.ResponseWriter, r *http.Request, remember bool) {
-	i.end(w, r, i.approve(w, r, decision{scope: i.f.req.Scope, details: i.f.req.Details}, remember))
+	if i.once() {
+		i.end(w, r, i.approve(w, r, decision{scope: i.f.req.Scope, details: i.f.req.Details}, remember))
+	}
 }
 
 // Approve ends a consent page: the user allows exactly what a lists. It writes
 // the response.
 func (i *Interaction) Approve(w http.ResponseWriter, r *http.Request, a Approval) {
+	if !i.once() {
+		return
+	}
 	d, err := i.narrow(r.Context(), a)
 	if err == nil {
 		err = i.approve(w, r, d, a.Remember)
@@ -389,6 +400,9 @@ func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision
 // Deny ends a page of either kind: the user refuses. why may be nil, which
 // means ErrAccessDenied. It writes the response.
 func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
+	if !i.once() {
+		return
+	}
 	e := refuse("consent.denied", nil)
 	if i.Step == string(stepLogin) {
 		e = refuse("login.cancelled", nil)
@@ -398,6 +412,17 @@ func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
 	}
 	i.p.emit(r.Context(), r, Event{Name: "consent.denied", ClientID: i.Client.ID, Subject: i.Account.Subject, Reason: e.Reason})
 	i.end(w, r, e)
+}
+
+// once tells whether the page may still end the interaction. A second answer in
+// one request is a fault of the page; the response belongs to the first.
+func (i *Interaction) once() bool {
+	if i.ended {
+		i.p.cfg.Log.Error("the page ended the interaction twice; the second answer was dropped", "client", i.Client.ID, "step", i.Step)
+		return false
+	}
+	i.ended = true
+	return true
 }
 
 // end sends the error of a page: to the client if it is an answer, to the

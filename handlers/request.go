@@ -35,7 +35,7 @@ type authRequest struct {
 	Details       []json.RawMessage `json:"authorization_details,omitempty"`
 }
 
-func (q *authRequest) prompt(v string) bool { return slices.Contains(q.Prompt, v) }
+func (q *authRequest) prompt(v string) bool  { return slices.Contains(q.Prompt, v) }
 func (q *authRequest) has(scope string) bool { return slices.Contains(q.Scope, scope) }
 func (q *authRequest) reply() reply          { return reply{q.RedirectURI, q.ResponseMode, q.State} }
 
@@ -286,6 +286,9 @@ func (p *Provider) checkHint(ctx context.Context, c *clientreg.Client, f form.Fo
 	}
 	if !slices.Contains(t.Audience(), c.ID) {
 		return refuse("authorize.hint", errors.New("another client's ID token"))
+	}
+	if q.HintSubject != "" && q.HintSubject != t.Subject() {
+		return refuse("authorize.hint", errors.New("the claims parameter names another user"))
 	}
 	q.HintSubject = t.Subject()
 	return nil

@@ -1,14 +1,12 @@
 package handlers
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
-
-	"context"
-	"encoding/json"
-
 	"github.com/idpkit/idpkit/internal/strictjson"
 )
 
@@ -96,6 +94,13 @@ func checkClaims(_ context.Context, _ *clientreg.Client, f form.Form, q *authReq
 		return refuse("authorize.claims", err)
 	}
 	q.Claims = c
+	if sub := c.IDToken["sub"]; sub != nil && sub.Value != nil { // §5.5.1: this user and no other
+		s, ok := sub.Value.(string)
+		if !ok {
+			return refuse("authorize.claims", nil)
+		}
+		q.HintSubject = s
+	}
 	return nil
 }
 

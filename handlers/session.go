@@ -69,6 +69,16 @@ func (p *Provider) currentSession(ctx context.Context, r *http.Request) (*sessio
 	return s, nil
 }
 
+// CurrentLogin tells who is signed in at the browser, or nil: for pages of the
+// application that live beside the provider. It changes nothing.
+func (p *Provider) CurrentLogin(r *http.Request) (*Login, error) {
+	s, err := p.currentSession(r.Context(), r)
+	if err != nil || s == nil {
+		return nil, err
+	}
+	return &s.login, nil
+}
+
 // loadSession returns a living session of the kit's own, or nil.
 func (p *Provider) loadSession(ctx context.Context, key string) (*session, error) {
 	rec, err := p.get(ctx, derived(storage.KindSession, key))
