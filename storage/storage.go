@@ -85,6 +85,7 @@ const (
 // State of a record. The zero value is Active.
 type State uint8
 
+// The states. There is no way back from Consumed.
 const (
 	Active   State = iota
 	Consumed       // spent or revoked; kept until ExpiresAt so that reuse is seen
@@ -124,6 +125,7 @@ func (r *Record) Clone() *Record {
 // Verb says what an Op demands and does.
 type Verb uint8
 
+// The verbs.
 const (
 	VerbInsert  Verb = iota + 1 // demands: no such row. ErrExists
 	VerbUpdate                  // demands: Active and of this Version. ErrNotFound, ErrConsumed, ErrConflict
