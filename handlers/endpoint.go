@@ -55,6 +55,9 @@ func (p *Provider) handler(e endpoint) http.Handler {
 		}
 	})
 	mw := []middleware.Func{middleware.Recover(p.cfg.Log), middleware.SecurityHeaders}
+	if p.secure {
+		mw = append(mw, middleware.HSTS)
+	}
 	switch e.cors {
 	case corsAny:
 		mw = append(mw, middleware.CORS(middleware.CORSOptions{AnyOrigin: true, Methods: e.methods}))
@@ -94,7 +97,6 @@ func allowOrigin(w http.ResponseWriter, r *http.Request, c *clientreg.Client) {
 			h := w.Header()
 			h.Set("Access-Control-Allow-Origin", origin)
 			h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, DPoP-Nonce")
-			h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 			return
 		}
 	}

@@ -41,7 +41,11 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 	}
 	if r.Method == http.MethodPost && answer == "" {
 		// A POST from the client's site carries no Lax cookies; a GET does.
-		seeOther(w, p.path(p.cfg.Paths.EndSession)+"?"+f.Encode())
+		query := f.Encode()
+		if len(query) > form.MaxQuery {
+			return refuse("request.too_large", nil)
+		}
+		seeOther(w, p.path(p.cfg.Paths.EndSession)+"?"+query)
 		return nil
 	}
 	s, err := p.currentSession(ctx, r)
