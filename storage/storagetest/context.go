@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/idpkit/idpkit/storage"
@@ -82,13 +83,15 @@ func cancelledOthers(e *env) {
 			if i%2 == 1 {
 				go cancel()
 			}
-			if err := e.Commit(ctx, storage.Insert(record(grantRef("%d/%d", round, i), ""))); err != nil {
+			r := record(grantRef("%d/%d", round, i), "")
+			r.Subject = fmt.Sprint("round ", round)
+			if err := e.Commit(ctx, storage.Insert(r)); err != nil {
 				return err
 			}
-			if _, err := e.Find(ctx, storage.Query{Kind: storage.KindGrant, Subject: "sub", Limit: 3}); err != nil {
+			if _, err := e.Find(ctx, storage.Query{Kind: r.Kind, Subject: r.Subject, Limit: 3}); err != nil {
 				return err
 			}
-			_, err := e.Get(ctx, grantRef("%d/%d", round, i))
+			_, err := e.Get(ctx, r.Ref)
 			return err
 		})
 		for i, err := range errs {

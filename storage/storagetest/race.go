@@ -167,19 +167,25 @@ func raceRevoke(e *env) {
 		r := record(grantRef("%d", round), "")
 		e.must(storage.Insert(r))
 		var updates, ended atomic.Int64
+		var revoked atomic.Bool
 		errs := e.race(min(e.racers, 12), func(i int) error {
 			if i == 0 {
 				for updates.Load() < 2 && ended.Load() == 0 { // let it become busy
 					time.Sleep(50 * time.Microsecond)
 				}
-				return e.commit(storage.Consume(r.Ref))
+				err := e.commit(storage.Consume(r.Ref))
+				revoked.Store(true)
+				return err
 			}
 			defer ended.Add(1)
 			u := record(r.Ref, "")
 			for u.Version = 1; ; {
+				late := revoked.Load()
 				err := e.commit(storage.Update(u))
 				var c *storage.ConflictError
 				switch {
+				case late && !errors.Is(err, storage.ErrConsumed):
+					return fmt.Errorf("an update after the consume: %v", err)
 				case err == nil:
 					u.Version++
 					updates.Add(1)
@@ -202,41 +208,60 @@ func raceRevoke(e *env) {
 	}
 }
 
-// raceCheck writes under a Check of a row that is being consumed. A commit
-// that begins after the Consume was acknowledged must fail.
+// raceCheck is a revocation that must not be overtaken: who consumes a row and
+// then looks for what was written under a Check of it finds all of it. Nothing
+// may come later.
 func raceCheck(e *env) {
 	for round := range e.rounds {
-		r := record(grantRef("%d", round), "")
+		r, subject := record(grantRef("%d", round), ""), fmt.Sprint("round ", round)
 		e.must(storage.Insert(r))
-		var revoked atomic.Bool
 		var begun atomic.Int64
-		errs := e.race(min(e.racers, 16), func(i int) error {
+		found := map[storage.Ref]bool{}
+		written := make([][]storage.Ref, min(e.racers, 16))
+		errs := e.race(len(written), func(i int) error {
 			if i == 0 {
 				for begun.Load() < 3 {
 					time.Sleep(50 * time.Microsecond)
 				}
-				err := e.commit(storage.Consume(r.Ref))
-				revoked.Store(true)
-				return err
-			}
-			for n := 0; ; n++ {
-				late := revoked.Load()
-				begun.Add(1)
-				err := e.commit(storage.Check(r.Ref), storage.Insert(record(ref(storage.KindReplay, fmt.Sprint(round, "/", i, "/", n)), "")))
-				if err == nil && late {
-					return errors.New("a commit with a Check succeeded after the row was consumed")
+				if err := e.commit(storage.Consume(r.Ref)); err != nil {
+					return err
 				}
-				if err != nil {
-					if !errors.Is(err, storage.ErrConsumed) {
+				q := storage.Query{Kind: storage.KindCode, Subject: subject, Limit: storage.MaxLimit}
+				for {
+					page, err := e.Find(e.Context(), q)
+					if err != nil {
 						return err
 					}
-					return nil
+					for _, rec := range page.Records {
+						found[rec.Ref] = true
+					}
+					if q.After = page.Next; q.After == "" {
+						return nil
+					}
 				}
+			}
+			for n := 0; ; n++ {
+				code := record(ref(storage.KindCode, fmt.Sprint(round, "/", i, "/", n)), "")
+				code.Subject = subject
+				begun.Add(1)
+				if err := e.commit(storage.Check(r.Ref), storage.Insert(code)); errors.Is(err, storage.ErrConsumed) {
+					return nil
+				} else if err != nil {
+					return err
+				}
+				written[i] = append(written[i], code.Ref)
 			}
 		})
 		for _, err := range errs {
 			if err != nil {
 				e.Fatal(err)
+			}
+		}
+		for _, refs := range written {
+			for _, code := range refs {
+				if !found[code] {
+					e.Fatalf("%v was written under a Check of a row, but not found after the row was consumed", code)
+				}
 			}
 		}
 		e.wantRow(r.Ref, stored(r, 2, storage.Consumed))
