@@ -24,7 +24,7 @@ func TestGoldenTrace(t *testing.T) {
 	r.Header.Set("Origin", spaOrigin)
 	r.Header.Set("Access-Control-Request-Method", "POST")
 	r.Header.Set("Access-Control-Request-Headers", "content-type")
-	pre := (&browser{w: w, t: t, c: &http.Client{}}).do(r).want(204)
+	pre := w.bare().do(r).want(204)
 	for k, v := range map[string]string{
 		"Access-Control-Allow-Origin": spaOrigin, "Access-Control-Max-Age": "3600", "Access-Control-Allow-Credentials": "",
 	} {

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type world struct {
 	srv     *httptest.Server
 	logged  *logBuffer
 	events  *eventLog
+	handler atomic.Pointer[http.Handler]
 }
 
 const (
@@ -58,8 +60,7 @@ func newWorld(t testing.TB, opts ...func(*handlers.Config)) *world {
 	w := &world{
 		t: t, clock: newClock(), users: newUsers(), logged: &logBuffer{}, events: &eventLog{}, store: memory.New(),
 	}
-	var handler http.Handler
-	w.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.ServeHTTP(rw, r) }))
+	w.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.handler.Load()).ServeHTTP(rw, r) }))
 	w.issuer = "http://" + w.srv.Listener.Addr().String()
 	w.clients = newRegistry(t, testClients(t)...)
 	secret := make([]byte, 32)
@@ -81,7 +82,7 @@ func newWorld(t testing.TB, opts ...func(*handlers.Config)) *world {
 	if w.p, err = handlers.New(w.cfg); err != nil {
 		t.Fatal(err)
 	}
-	handler = w.p.Handler()
+	w.serve(w.p.Handler())
 	if strings.HasPrefix(w.issuer, "https:") {
 		w.srv.StartTLS()
 	} else {
@@ -102,9 +103,11 @@ func (w *world) restart(opts ...func(*handlers.Config)) {
 		w.t.Fatal(err)
 	}
 	w.p = p
-	h := p.Handler()
-	w.srv.Config.Handler = h
+	w.serve(p.Handler())
 }
+
+// serve puts another handler behind the server.
+func (w *world) serve(h http.Handler) { w.handler.Store(&h) }
 
 func testClients(t testing.TB) []clientreg.Client {
 	hash := func(s string) []clientreg.ClientSecret {
@@ -470,6 +473,13 @@ func (b *browser) post(raw string, form url.Values) response {
 	return b.do(r)
 }
 
+// bare is a browser that keeps no cookies.
+func (w *world) bare() *browser {
+	b := w.browser()
+	b.c.Jar = nil
+	return b
+}
+
 // abs makes a path a URL of the server; other URLs pass.
 func (w *world) abs(raw string) string {
 	if strings.HasPrefix(raw, "/") {
@@ -489,7 +499,7 @@ func (w *world) call(path string, form url.Values, header ...string) response {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
-	return (&browser{w: w, t: w.t, c: &http.Client{Transport: w.srv.Client().Transport}}).do(r)
+	return w.bare().do(r)
 }
 
 func (w *world) getWith(path string, header ...string) response {
@@ -505,7 +515,7 @@ func (w *world) getWith(path string, header ...string) response {
 		}
 		r.Header.Add(header[i], header[i+1])
 	}
-	return (&browser{w: w, t: w.t, c: &http.Client{Transport: w.srv.Client().Transport}}).do(r)
+	return w.bare().do(r)
 }
 
 // basic is an Authorization header.
@@ -733,3 +743,6 @@ func jwtHeader(t testing.TB, token string) map[string]any {
 	}
 	return m
 }
+
+// nonceAttr is what differs between two drawings of a page.
+var nonceAttr = regexp.MustCompile(`nonce="[^"]*"`)

@@ -1,0 +1,261 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/handlers"
+)
+
+// TestConsentIsRemembered per subject and client, until something new is asked.
+func TestConsentIsRemembered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	if _, v := b.allow(b.signIn(b.begin(request("web")), "alice"), "remember", "1").location(); v.Get("code") == "" {
+		t.Fatal("no code")
+	}
+	atClient := func(res response) bool {
+		u, _ := res.location()
+		return strings.HasPrefix(u.String(), "https://")
+	}
+	if !atClient(b.begin(request("web"))) {
+		t.Error("asked again for the same")
+	}
+	if atClient(b.begin(request("web", "scope", "openid profile email"))) {
+		t.Error("not asked for a new scope")
+	}
+	if atClient(b.begin(request("web", "prompt", "consent"))) {
+		t.Error("not asked although prompt=consent")
+	}
+	if atClient(b.begin(request("web", "claims", `{"userinfo":{"phone_number":null}}`))) {
+		t.Error("not asked for a new claim")
+	}
+	if atClient(b.begin(request("post", "scope", "openid"))) {
+		t.Error("not asked by another client")
+	}
+	other := w.browser()
+	if atClient(other.signIn(other.begin(request("web")), "bob")) {
+		t.Error("another user was not asked")
+	}
+	w.clock.add(366 * 24 * time.Hour)
+	if atClient(b.signIn(b.begin(request("web")), "alice")) {
+		t.Error("not asked after the consent has expired")
+	}
+}
+
+func TestConsentNotRememberedIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	b.code(request("web"), "alice")
+	if u, _ := b.begin(request("web")).location(); u.Path != "/consent" {
+		t.Errorf("went to %s", u)
+	}
+}
+
+// TestConsentNarrows: the tokens carry what was allowed, no more.
+func TestConsentNarrows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	_, v := b.allow(b.signIn(b.begin(request("web", "scope", "openid profile email offline_access")), "alice"), "scope", "email").location()
+	tok := w.redeem("web", v.Get("code")).want(200)
+	if got := tok.str("scope"); got != "openid email" {
+		t.Errorf("scope %q", got)
+	}
+	if tok.str("refresh_token") != "" {
+		t.Error("a refresh token without offline_access")
+	}
+	info := w.userinfo(tok.str("access_token")).want(200).json()
+	if info["email"] != "alice@example.org" || info["name"] != nil {
+		t.Errorf("UserInfo %v", info)
+	}
+}
+
+// TestConsentCannotWiden: what was not asked cannot be approved.
+func TestConsentCannotWiden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, edit := range map[string][]string{
+		"scope":  {"scope", "openid profile email"},
+		"detail": {"detail", "0"},
+		"junk":   {"detail", "-1"},
+	} {
+		b := w.browser()
+		res := b.allow(b.signIn(b.begin(request("web")), "alice"), edit...)
+		if u := res.Header.Get("Location"); strings.Contains(u, "code=") {
+			t.Errorf("%s: got a code: %s", name, u)
+		}
+	}
+}
+
+// TestDetails: RFC 9396 from PAR to the token response.
+func TestDetails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const asked = `[{"type":"payment","amount":100},{"type":"payment","amount":5}]`
+	b := w.browser()
+	res := b.signIn(b.begin(request("spa", "authorization_details", asked)), "alice")
+	u, _ := res.location()
+	page := b.get(u.String()).want(200)
+	for _, want := range []string{"Pay up to 100 euros", "Pay up to 5 euros"} {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	_, v := b.allow(res, "detail", "1").location()
+	tok := w.redeem("spa", v.Get("code")).want(200)
+	got, _ := json.Marshal(tok.json()["authorization_details"])
+	if string(got) != `[{"amount":5,"type":"payment"}]` {
+		t.Errorf("details %s", got)
+	}
+	for name, bad := range map[string]string{
+		"not JSON": "x", "no array": `{"type":"payment","amount":1}`, "empty": `[]`, "unknown type": `[{"type":"root"}]`,
+		"no type": `[{"amount":1}]`, "refused by the type": `[{"type":"payment","amount":-1}]`, "number": `[1]`, "null": `[null]`,
+		"duplicate member": `[{"type":"payment","amount":1,"amount":100}]`, "too many": "[" + strings.Repeat(`{"type":"payment","amount":1},`, 16) + `{"type":"payment","amount":1}]`,
+	} {
+		w.call("/par", request("spa", "authorization_details", bad)).wantError(400, "invalid_authorization_details")
+		_ = name
+	}
+	form, header := auth("web")
+	for k, v := range request("web", "authorization_details", asked) {
+		form[k] = v
+	}
+	w.call("/par", form, header...).wantError(400, "invalid_authorization_details") // not registered for the type
+}
+
+// TestCustomConsent is a page of the application's own, with every way to end it.
+func TestCustomConsent(t *testing.T) {
+	t.Parallel()
+	page := handlers.ConsentFunc(func(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
+		switch {
+		case r.Method == http.MethodGet:
+			w.Write([]byte(string(i.CSRF()) + " " + i.Client.ID + " " + i.Account.Name + " " + i.Asked.Scopes[1].Name))
+		case r.FormValue("do") == "all":
+			i.ApproveAll(w, r, true)
+		case r.FormValue("do") == "narrow":
+			i.Approve(w, r, handlers.Approval{Details: []json.RawMessage{json.RawMessage(r.FormValue("detail"))}})
+		case r.FormValue("do") == "twice":
+			i.ApproveAll(w, r, false)
+			i.Deny(w, r, nil)
+		case r.FormValue("do") == "panic":
+			panic("secret of the page")
+		default:
+			i.Deny(w, r, handlers.ErrAccessDenied)
+		}
+	})
+	w := newWorld(t, func(c *handlers.Config) { c.Consent = page })
+	end := func(q url.Values, form url.Values) (*browser, response) {
+		b := w.browser()
+		u, _ := b.signIn(b.begin(q), "alice").location()
+		form.Set("csrf", csrf(b.get(u.String()).want(200)))
+		return b, b.post(u.String(), form)
+	}
+	if _, res := end(request("web"), url.Values{"do": {"deny"}}); res.wantRedirectError(webRedirect, "access_denied") == nil {
+		t.Error("deny")
+	}
+	if _, res := end(request("web"), url.Values{"do": {"twice"}}); res.StatusCode != 303 {
+		t.Errorf("twice: %d", res.StatusCode)
+	}
+	_, res := end(request("web"), url.Values{"do": {"panic"}})
+	if res.want(500); strings.Contains(res.body, "secret of the page") {
+		t.Error("the panic's text got out")
+	}
+	for detail, ok := range map[string]bool{
+		`{"type":"payment","amount":7}`: true, `{"type":"payment","amount":11}`: false, `{"type":"root"}`: false, `[]`: false,
+	} {
+		_, res := end(request("spa", "authorization_details", `[{"type":"payment","amount":10}]`), url.Values{"do": {"narrow"}, "detail": {detail}})
+		if got := strings.Contains(res.Header.Get("Location"), "code="); got != ok {
+			t.Errorf("%s: code %v", detail, got)
+		}
+	}
+	b, res := end(request("web"), url.Values{"do": {"all"}})
+	if _, v := res.location(); v.Get("code") == "" {
+		t.Error("no code")
+	}
+	if _, v := b.begin(request("web")).location(); v.Get("code") == "" {
+		t.Error("not remembered")
+	}
+}
+
+// TestFirstParty: the provider's own clients skip consent unless they ask for it.
+func TestFirstParty(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.clients.change("web", func(c *clientreg.Client) { c.FirstParty = true })
+	b := w.browser()
+	if _, v := b.signIn(b.begin(request("web")), "alice").location(); v.Get("code") == "" {
+		t.Error("asked for consent")
+	}
+	if u, _ := b.begin(request("web", "prompt", "consent")).location(); u.Path != "/consent" {
+		t.Errorf("went to %s", u)
+	}
+	w.clients.change("web", func(c *clientreg.Client) { c.Dynamic = true })
+	if u, _ := b.begin(request("web")).location(); u.Path != "/consent" {
+		t.Errorf("a client that registered itself skipped consent: %s", u)
+	}
+}
+
+// TestSwitchAccount: somebody else signs in from the consent page.
+func TestSwitchAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	u, _ := b.signIn(b.begin(request("web")), "alice").location()
+	res := b.post(u.String(), url.Values{"do": {"switch"}, "csrf": {csrf(b.get(u.String()))}})
+	_, v := b.allow(b.signIn(res, "bob")).location()
+	if c := claims(t, w.redeem("web", v.Get("code")).want(200).str("id_token")); c["sub"] != "sub-bob" {
+		t.Errorf("signed in as %v", c["sub"])
+	}
+}
+
+// TestClaimsParameter: OpenID Connect Core §5.5.
+func TestClaimsParameter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	tok := w.redeem("web", b.code(request("web", "scope", "openid", "claims",
+		`{"id_token":{"email":{"essential":true},"auth_time":null,"iss":null},"userinfo":{"phone_number":null,"name":null}}`), "alice")).want(200)
+	c := claims(t, tok.str("id_token"))
+	if c["email"] != "alice@example.org" || c["auth_time"] == nil || c["iss"] != w.issuer || c["name"] != nil {
+		t.Errorf("ID token %v", c)
+	}
+	info := w.userinfo(tok.str("access_token")).want(200).json()
+	if info["phone_number"] != "+49 1" || info["name"] != "Alice" || info["email"] != nil || info["iss"] != nil {
+		t.Errorf("UserInfo %v", info)
+	}
+	b.begin(request("web", "prompt", "none", "claims", `{"id_token":{"sub":{"value":"sub-bob"}}}`)).wantRedirectError(webRedirect, "login_required")
+}
+
+// TestResource: RFC 8707.
+func TestResource(t *testing.T) {
+	t.Parallel()
+	const a, c = "https://api-a.example", "https://api-c.example/v1"
+	w := newWorld(t, func(cfg *handlers.Config) { cfg.APIs = []handlers.API{{Identifier: a}, {Identifier: c, Name: "C"}} })
+	b := w.browser()
+	q := request("web", "scope", "openid offline_access")
+	q["resource"] = []string{a, c}
+	tok := w.redeem("web", b.code(q, "alice"), "resource", a).want(200)
+	w.userinfo(tok.str("access_token")).wantError(401, "invalid_token") // not meant for the issuer
+	if r := w.refresh("web", tok.str("refresh_token")).want(200); r.str("access_token") == "" {
+		t.Error("no token")
+	} else {
+		w.userinfo(r.str("access_token")).want(200) // several were granted, none named: the issuer
+	}
+	for _, bad := range []string{"https://other.example", "relative", "https://api-a.example#f", "https://api-a.example/"} {
+		q := request("web")
+		q["resource"] = []string{bad}
+		w.browser().begin(q).wantRedirectError(webRedirect, "invalid_target")
+	}
+	only := request("web", "scope", "openid")
+	only["resource"] = []string{a}
+	one := w.redeem("web", b.code(only, "alice")).want(200)
+	w.userinfo(one.str("access_token")).wantError(401, "invalid_token")
+	w.redeem("web", b.code(only, "alice"), "resource", c).wantError(400, "invalid_target")
+}
