@@ -88,8 +88,12 @@ func (f *Fetcher) checkHost(host string) error {
 }
 
 // dialContext resolves the host of addr and connects to its first public
-// address that answers.
+// address that answers. http.Transport dials without the deadline of the
+// request, and shakes hands without one, so both get it here.
 func (f *Fetcher) dialContext(ctx context.Context, _, addr string) (net.Conn, error) {
+	deadline := time.Now().Add(f.timeout)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	host, portText, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -104,9 +108,9 @@ func (f *Fetcher) dialContext(ctx context.Context, _, addr string) (net.Conn, er
 	}
 	for i, a := range addrs {
 		var conn net.Conn
-		conn, err = f.dialOne(ctx, netip.AddrPortFrom(a, uint16(port)), len(addrs)-i)
+		conn, err = f.dialOne(ctx, netip.AddrPortFrom(a, uint16(port)), deadline, len(addrs)-i)
 		if err == nil {
-			return conn, nil
+			return conn, conn.SetDeadline(deadline)
 		}
 	}
 	return nil, err
@@ -138,12 +142,9 @@ func (f *Fetcher) resolve(ctx context.Context, host string) ([]netip.Addr, error
 }
 
 // dialOne leaves a fair share of the time to the addresses after this one.
-func (f *Fetcher) dialOne(ctx context.Context, addr netip.AddrPort, left int) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok && left > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
-		defer cancel()
-	}
+func (f *Fetcher) dialOne(ctx context.Context, addr netip.AddrPort, deadline time.Time, left int) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+	defer cancel()
 	return f.dial(ctx, addr)
 }
 
