@@ -108,7 +108,7 @@ type Record struct {
 	Client    string
 	Session   string
 	Grant     string
-	ExpiresAt time.Time // retention, to the microsecond; zero: kept for ever
+	ExpiresAt time.Time // retention, to the microsecond, 1970 to 9999; zero: kept for ever
 	Data      []byte    // opaque; at most 64 KiB
 }
 
@@ -231,7 +231,8 @@ const (
 )
 
 // Validate returns nil or an error that wraps ErrInvalid: no op, too many, an
-// unknown verb, an empty or too long key, a Ref named twice, two shards.
+// unknown verb, an empty or too long key, a time that no backend can keep, a
+// Ref named twice, two shards.
 // Backends call it first in Commit.
 func Validate(ops []Op) error {
 	if len(ops) == 0 || len(ops) > MaxOps {
@@ -250,6 +251,8 @@ func Validate(ops []Op) error {
 			return fmt.Errorf("%w: op %d: an indexed column is too long", ErrInvalid, i)
 		case len(r.Data) > MaxData:
 			return fmt.Errorf("%w: op %d: data of %d bytes", ErrInvalid, i, len(r.Data))
+		case !r.ExpiresAt.IsZero() && (r.ExpiresAt.Unix() < 0 || r.ExpiresAt.UTC().Year() > 9999):
+			return fmt.Errorf("%w: op %d: expires in the year %d", ErrInvalid, i, r.ExpiresAt.UTC().Year())
 		case op.Verb == VerbInsert && r.State != Active:
 			return fmt.Errorf("%w: op %d: inserted row must be active", ErrInvalid, i)
 		case op.Verb == VerbUpdate && r.State != Active:
@@ -259,7 +262,7 @@ func Validate(ops []Op) error {
 		}
 		for j := range i {
 			if ops[j].Record.Ref == r.Ref {
-				return fmt.Errorf("%w: op %d: %s %s named twice", ErrInvalid, i, r.Kind, r.Key)
+				return fmt.Errorf("%w: op %d: a %s is named twice", ErrInvalid, i, r.Kind)
 			}
 		}
 	}

@@ -216,6 +216,8 @@ func invalidCommits(e *env) {
 		"long session":     with(func(r *storage.Record) { r.Session = long }),
 		"long grant":       with(func(r *storage.Record) { r.Grant = long }),
 		"long data":        with(func(r *storage.Record) { r.Data = make([]byte, storage.MaxData+1) }),
+		"expires too late": with(func(r *storage.Record) { r.ExpiresAt = far.AddDate(10_000, 0, 0) }),
+		"expires too soon": with(func(r *storage.Record) { r.ExpiresAt = far.AddDate(-1000, 0, 0) }),
 		"insert consumed":  with(func(r *storage.Record) { r.State = storage.Consumed }),
 		"unknown state":    with(func(r *storage.Record) { r.State = 7 }),
 		"two shards":       with(func(r *storage.Record) { r.Shard++ }),
