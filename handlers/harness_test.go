@@ -109,14 +109,25 @@ func (w *world) restart(opts ...func(*handlers.Config)) {
 // serve puts another handler behind the server.
 func (w *world) serve(h http.Handler) { w.handler.Store(&h) }
 
-func testClients(t testing.TB) []clientreg.Client {
-	hash := func(s string) []clientreg.ClientSecret {
+// hashes of the test secrets: a chosen one costs 64 MiB of argon2id, so once.
+var hashes = sync.OnceValues(func() (map[string]string, error) {
+	m := map[string]string{}
+	for _, s := range []string{webSecret, postSecret} {
 		h, err := clientreg.HashSecret(s)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		return []clientreg.ClientSecret{{Hash: h}}
+		m[s] = h
 	}
+	return m, nil
+})
+
+func testClients(t testing.TB) []clientreg.Client {
+	hashed, err := hashes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := func(s string) []clientreg.ClientSecret { return []clientreg.ClientSecret{{Hash: hashed[s]}} }
 	return []clientreg.Client{
 		{
 			ID: "spa", Name: "The App", ClientURI: "https://app.example", RedirectURIs: []string{spaRedirect},

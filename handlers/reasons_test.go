@@ -79,3 +79,28 @@ func TestEventCatalogue(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigCatalogue holds the list in doc.go against configRules.
+func TestConfigCatalogue(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^//\t(IDP\d+) `).FindAllStringSubmatch(string(doc), -1) {
+		listed[m[1]] = true
+		if _, ok := configRules[m[1]]; !ok {
+			t.Errorf("doc.go lists %s, which no rule has", m[1])
+		}
+	}
+	src := sources(t)
+	for id := range configRules {
+		if !listed[id] {
+			t.Errorf("doc.go does not list %s", id)
+		}
+		if strings.Count(src, `"`+id+`"`) < 2 {
+			t.Errorf("%s is never reported", id)
+		}
+	}
+}
