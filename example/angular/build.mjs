@@ -11,9 +11,9 @@ const inputs = ['angular.json', 'package.json', 'package-lock.json', 'tsconfig.j
 /** Returns the folder of the finished build. */
 export function build() {
   const dist = path.join(root, 'dist');
-  const stamp = path.join(root, '.angular', 'built-from');
+  const stamp = path.join(dist, 'built-from');
   const sources = digest(inputs);
-  if (existsSync(path.join(dist, 'index.html')) && readIfThere(stamp) === sources) {
+  if (readIfThere(stamp) === sources) {
     return dist;
   }
   install();

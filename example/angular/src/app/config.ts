@@ -19,7 +19,6 @@ export const AUTHORIZATION_DETAILS = [
     type: 'account_access',
     actions: ['read_balances', 'read_transactions'],
     accounts: ['DE02120300000000202051', 'DE02500105170137075030'],
-    history_days: 90,
   },
 ];
 
