@@ -102,13 +102,15 @@ func TestGet(t *testing.T) {
 			write(w, "application/json", "{}")
 		}, nil, nil},
 
-		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, secret.URL, 302) }, nil, ErrStatus},
-		{"redirect to itself", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) }, nil, ErrStatus},
+		{"redirect to another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, secret.URL, http.StatusFound) }, nil, ErrStatus},
+		{"redirect to itself", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+		}, nil, ErrStatus},
 		{"redirect to metadata", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://169.254.169.254/", 301)
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusMovedPermanently)
 		}, nil, ErrStatus},
 		{"redirect to a file", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "file:///etc/passwd", 308)
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusPermanentRedirect)
 		}, nil, ErrStatus},
 		{"Refresh header", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Refresh", "0; url="+secret.URL)
@@ -207,12 +209,17 @@ func TestGet(t *testing.T) {
 // Whoever never finishes costs the timeout and no more.
 func TestSlow(t *testing.T) {
 	t.Parallel()
+	// A handler that returned would end its answer, perhaps just in time.
+	wait := func(r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
 	for name, h := range map[string]http.HandlerFunc{
-		"header": func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"header": func(w http.ResponseWriter, r *http.Request) { wait(r) },
 		"body": func(w http.ResponseWriter, r *http.Request) {
 			write(w, "application/json", "{")
 			w.(http.Flusher).Flush()
-			<-r.Context().Done()
+			wait(r)
 		},
 		"trickle": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -224,7 +231,7 @@ func TestSlow(t *testing.T) {
 					io.WriteString(w, " ")
 					w.(http.Flusher).Flush()
 				case <-r.Context().Done():
-					return
+					wait(r)
 				}
 			}
 		},
@@ -447,7 +454,7 @@ func TestCache(t *testing.T) {
 			var s *server
 			s = newServer(t, func(w http.ResponseWriter, r *http.Request) {
 				if down.Load() {
-					http.Error(w, "down", 503)
+					http.Error(w, "down", http.StatusServiceUnavailable)
 					return
 				}
 				w.Header().Set("Cache-Control", "max-age=600")

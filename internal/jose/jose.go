@@ -173,6 +173,10 @@ func checkPublic(pub crypto.PublicKey) error {
 		if pub == nil || !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, pub.Curve) {
 			return fmt.Errorf("%w: unknown curve", ErrKey)
 		}
+		//lint:ignore SA1019 Bytes panics where a coordinate is missing
+		if pub.X == nil || pub.Y == nil {
+			return fmt.Errorf("%w: empty", ErrKey)
+		}
 		if _, err := pub.Bytes(); err != nil {
 			return fmt.Errorf("%w: point not on its curve", ErrKey)
 		}

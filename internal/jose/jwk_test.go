@@ -74,8 +74,8 @@ func TestPublicJWK(t *testing.T) {
 		"unknown algorithm": {Alg: "HS256", Public: edKey().Public()},
 		"no key":            {Alg: EdDSA},
 		"a private key":     {Alg: EdDSA, Public: edKey()},
-		"off the curve":     {Public: &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}},
-		"no curve":          {Public: &ecdsa.PublicKey{X: big.NewInt(1), Y: big.NewInt(1)}},
+		"an empty EC key":   {Public: &ecdsa.PublicKey{}},
+		"an EC key alone":   {Public: &ecdsa.PublicKey{Curve: elliptic.P256()}},
 	} {
 		if raw, err := PublicJWK(k); err == nil || raw != nil {
 			t.Errorf("%s: %s, %v", name, raw, err)

@@ -146,7 +146,6 @@ type outer struct {
 	Words        map[string]string `json:"words"`
 	Plain        int
 	Hidden       int `json:"-"`
-	Dash         int `json:"-,"`
 	private      int
 }
 
@@ -162,7 +161,7 @@ func TestUnmarshal(t *testing.T) {
 		want       error
 	}{
 		{"all", `{"common":"c","deep":"d","redirect_uris":["a"],"inner":{"name":"n"},"list":[{"name":"n"},null],"map":{"k":{"name":"n"}},
-			"free":{"NAME":1},"raw":{"Name":1},"time":"2026-01-01T00:00:00Z","Plain":1,"-":2,"unknown":{"Name":1}}`, nil},
+			"free":{"NAME":1},"raw":{"Name":1},"time":"2026-01-01T00:00:00Z","Plain":1,"-":2,"Hidden":1,"unknown":{"Name":1}}`, nil},
 		{"null", `null`, nil},
 		{"case", `{"Redirect_URIs":["https://evil.example"]}`, ErrName},
 		{"case, beside the right one", `{"redirect_uris":[],"REDIRECT_URIS":["https://evil.example"]}`, ErrName},
