@@ -1,0 +1,108 @@
+package clientreg
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/idpkit/idpkit/internal/strictjson"
+)
+
+// ParseJSON reads clients from a file: an array of documents with the members
+// of Client. Each is validated; all mistakes of all clients are reported at
+// once, as *MetadataError, and no client is returned. The warnings are those of
+// Lint, unknown members among them.
+//
+// A client_secret in clear is hashed as HashSecret does; what it refuses is a
+// mistake here. client_secret_expires_at (seconds since 1970, 0: never) belongs
+// to it. Better keep only hashes in the file, in the member secrets.
+func ParseJSON(data []byte) ([]Client, []Warning, error) {
+	var docs []json.RawMessage
+	if err := strictjson.Unmarshal(data, &docs, MaxDepth+1); err != nil {
+		return nil, nil, fmt.Errorf("clientreg: not an array of clients: %w", err)
+	}
+	var (
+		clients  = make([]Client, len(docs))
+		seen     = map[string]bool{}
+		warnings []Warning
+		errs     []error
+	)
+	for i, doc := range docs {
+		c := &clients[i]
+		m := parseClient(c, doc, i)
+		if c.ID != "" && seen[c.ID] {
+			m.add("client_id", "is another client's too", "give each client an id of its own")
+		}
+		seen[c.ID] = true
+		errs = append(errs, m.errs...)
+		warnings = append(warnings, Lint(c)...)
+	}
+	if len(errs) > 0 {
+		return nil, nil, errors.Join(errs...)
+	}
+	return clients, warnings, nil
+}
+
+func parseClient(c *Client, doc json.RawMessage, index int) *mistakes {
+	var id struct {
+		ID string `json:"client_id"`
+	}
+	if json.Unmarshal(doc, &id) != nil || id.ID == "" {
+		id.ID = fmt.Sprintf("#%d", index+1)
+	}
+	m := &mistakes{client: id.ID}
+	if err := c.UnmarshalJSON(doc); err != nil {
+		m.take(err)
+		return m
+	}
+	m.secret(c, doc)
+	m.take(c.Validate())
+	return m
+}
+
+// take adds what another check found.
+func (m *mistakes) take(err error) {
+	if err == nil {
+		return
+	}
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	for _, err := range list {
+		if e := (*MetadataError)(nil); errors.As(err, &e) {
+			m.add(e.Field, e.Rule, e.Fix)
+		} else {
+			m.add("document", "is not a JSON object that can be read: "+err.Error(), "see RFC 7591 §2")
+		}
+	}
+}
+
+// secret hashes a client_secret in clear.
+func (m *mistakes) secret(c *Client, doc json.RawMessage) {
+	var clear struct {
+		Secret  *string `json:"client_secret"`
+		Expires int64   `json:"client_secret_expires_at"`
+	}
+	switch err := json.Unmarshal(doc, &clear); {
+	case err != nil:
+		m.add("client_secret", "or client_secret_expires_at has the wrong type", "give a string, and a number of seconds since 1970")
+		return
+	case clear.Secret == nil:
+		return
+	case c.AuthMethod() == "client_secret_jwt":
+		m.add("client_secret", "is in clear, and client_secret_jwt needs a sealed one", "use private_key_jwt, or let the client register itself")
+		return
+	}
+	hash, err := HashSecret(*clear.Secret)
+	if err != nil {
+		m.add("client_secret", "is too short or too long", fmt.Sprintf("use %d to 1024 bytes, best a generated secret (NewSecret)", MinSecret))
+		return
+	}
+	s := ClientSecret{Hash: hash}
+	if clear.Expires != 0 {
+		s.Expires = time.Unix(clear.Expires, 0).UTC()
+	}
+	c.Secrets = append(c.Secrets, s)
+}
