@@ -71,7 +71,7 @@ func selectPage(column string) string {
 // migrate brings the schema up to date under the write lock, so that of
 // several processes one does it and the others see it done.
 func (s *Storage) migrate(ctx context.Context) error {
-	conn, err := s.write.Conn(ctx)
+	conn, err := s.dial(ctx)
 	if err != nil {
 		return err
 	}

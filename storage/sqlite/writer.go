@@ -18,7 +18,7 @@ type writer struct {
 }
 
 func (s *Storage) connect(ctx context.Context) (*writer, error) {
-	conn, err := s.write.Conn(ctx)
+	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -33,6 +33,15 @@ func (s *Storage) connect(ctx context.Context) (*writer, error) {
 		}
 	}
 	return w, nil
+}
+
+// dial opens the connection, which reads the file and so may find it locked.
+func (s *Storage) dial(ctx context.Context) (conn *sql.Conn, err error) {
+	err = s.wait(ctx, func(ctx context.Context) error {
+		conn, err = s.write.Conn(ctx)
+		return err
+	})
+	return conn, err
 }
 
 func (w *writer) apply(ctx context.Context, op storage.Op, current *storage.Record) (err error) {
