@@ -49,7 +49,7 @@ const (
 	spaOrigin      = "https://app.example"
 	webRedirect    = "https://web.example/cb"
 	nativeLoopback = "http://127.0.0.1/cb"
-	webSecret      = "web-secret-web-secret-web-secret-web-secret"
+	webSecret      = "q7W-zT4xK9vB2nM5jH8gF3dS6aP1oIyU0eRtLcVbNmQ"
 	postSecret     = "post+secret/with=odd%characters and a blank"
 	password       = "wonderland"
 )
