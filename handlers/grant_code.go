@@ -119,14 +119,27 @@ func (p *Provider) checkVerifier(ctx context.Context, rec *storage.Record, d cod
 	case pkce.Verify(verifier, d.Challenge):
 		return nil
 	}
-	d.Misses++
-	next := rec.Clone()
-	var err error
-	if next.Data, err = json.Marshal(d); err != nil {
-		return err
+	for d.Misses < maxMisses {
+		d.Misses++
+		next := rec.Clone()
+		var err error
+		if next.Data, err = json.Marshal(d); err != nil {
+			return err
+		}
+		err = p.commit(ctx, storage.Update(*next))
+		var conflict *storage.ConflictError
+		switch {
+		case errors.Is(err, storage.ErrConflict) && errors.As(err, &conflict) && conflict.Current != nil:
+			// Another guess was counted at the same moment; ours counts as well.
+			rec, d = conflict.Current, codeData{}
+			if err := json.Unmarshal(rec.Data, &d); err != nil {
+				return err
+			}
+			continue
+		case errors.Is(err, errOutage):
+			return err
+		}
+		return refuse("code.verifier", nil)
 	}
-	if err := p.commit(ctx, storage.Update(*next)); err != nil && errors.Is(err, errOutage) {
-		return err
-	}
-	return refuse("code.verifier", nil)
+	return refuse("code.attempts", nil)
 }
