@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/storage"
 	"github.com/idpkit/idpkit/storage/memory"
@@ -41,6 +42,14 @@ func newLab(t testing.TB, opts ...func(*handlers.Config)) *lab {
 	l.spy = &spy{base: base, secrets: map[string]string{}}
 	l.srv.Client().Transport = l.spy
 	return l
+}
+
+// quick gives the confidential clients secrets of the cheap kind, under the same
+// value: where a test authenticates often and stretching is not its subject.
+func (w *world) quick() {
+	for id, secret := range map[string]string{"web": webSecret, "post": postSecret, "nopkce": webSecret, "m2m": webSecret} {
+		w.clients.change(id, func(c *clientreg.Client) { c.Secrets = []clientreg.ClientSecret{{Hash: quickHash(secret)}} })
+	}
 }
 
 // unlimited is a limiter that holds nobody back: where a test signs in more

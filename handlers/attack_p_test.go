@@ -18,6 +18,7 @@ import (
 func TestAttackP_refusals(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
+	l.quick()
 	l.signedIn("spa")
 	webAuth := []string{"Authorization", basic("web", webSecret)}
 	web := func(edit ...string) url.Values {

@@ -97,6 +97,7 @@ func TestAttackT_replay(t *testing.T) {
 func TestAttackT_code(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, noLimits)
+	w.quick()
 	b := w.signedIn("spa")
 	for _, c := range []struct {
 		name   string
@@ -247,6 +248,7 @@ func first(a, _ string) string { return a }
 func TestAttackT_client(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, noLimits)
+	w.quick()
 	b := w.signedIn("web")
 	w.signedInAlso(b, "post", "scope", "openid email")
 	for _, c := range []struct {
