@@ -52,11 +52,11 @@ const maxAccessToken = 8 << 10
 // openAccess reads a sealed access token, expired ones included.
 func (p *Provider) openAccess(raw string) (accessToken, bool) {
 	var t accessToken
-	if len(raw) > maxAccessToken || !strings.HasPrefix(raw, handle.Access) {
+	if len(raw) > maxAccessToken || !strings.HasPrefix(raw, handle.Access) || strings.ContainsAny(raw, "\r\n") { // which the decoder skips
 		return t, false
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(raw[len(handle.Access):])
-	if err != nil {
+	sealed, ok := handle.Decode(raw[len(handle.Access):])
+	if !ok {
 		return t, false
 	}
 	plain, err := p.seal.Open(accessPurpose, sealed)

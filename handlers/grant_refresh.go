@@ -70,11 +70,11 @@ func (p *Provider) parseRefresh(s string) (refreshToken, bool) {
 		return refreshToken{}, false
 	}
 	b, err := enc.DecodeString(s[len(handle.Refresh):])
-	if err != nil {
+	if err != nil || len(b) != refreshBody+refreshMAC { // the decoder skips line feeds
 		return refreshToken{}, false
 	}
 	return refreshToken{
-		raw: s, shard: binary.BigEndian.Uint16(b), grant: enc.EncodeToString(b[2 : 2+grantIDBytes]),
+		raw: s, shard: binary.BigEndian.Uint16(b), grant: base64.RawURLEncoding.EncodeToString(b[2 : 2+grantIDBytes]),
 		seq: binary.BigEndian.Uint32(b[2+grantIDBytes:]), real: p.seal.VerifyMAC(refreshPurpose, b[:refreshBody], b[refreshBody:]),
 	}, true
 }

@@ -62,7 +62,7 @@ func proveRedirect(c *clientreg.Client, f form.Form) (reply, error) {
 		return reply{}, refuse("authorize.redirect_uri", nil)
 	}
 	to := reply{uri: uri, mode: "query"}
-	if m := f.All("response_mode"); len(m) == 1 && knownResponseMode(m[0]) {
+	if m := f.All("response_mode"); len(m) == 1 && usableResponseMode(m[0], uri) {
 		to.mode = m[0]
 	}
 	if s := f.All("state"); len(s) == 1 && validText(s[0], maxState) {
@@ -136,11 +136,21 @@ func checkResponseType(_ context.Context, c *clientreg.Client, f form.Form, _ *a
 	return nil
 }
 
-func knownResponseMode(m string) bool { return m == "query" || m == "fragment" || m == "form_post" }
+// usableResponseMode tells whether an answer can reach the URI in that mode: a
+// form cannot be posted to a private-use scheme.
+func usableResponseMode(mode, uri string) bool {
+	switch mode {
+	case "query", "fragment":
+		return true
+	case "form_post":
+		return strings.HasPrefix(uri, "https://") || strings.HasPrefix(uri, "http://")
+	}
+	return false
+}
 
 // checkResponseMode: OAuth 2.0 Multiple Response Types §2.1, Form Post §2.
-func checkResponseMode(_ context.Context, _ *clientreg.Client, f form.Form, _ *authRequest) error {
-	if m := f.Get("response_mode"); m != "" && !knownResponseMode(m) {
+func checkResponseMode(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequest) error {
+	if m := f.Get("response_mode"); m != "" && !usableResponseMode(m, q.RedirectURI) {
 		return refuse("authorize.response_mode", nil)
 	}
 	return nil

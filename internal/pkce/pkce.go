@@ -10,7 +10,13 @@ import (
 // ValidChallenge tells whether s can be an S256 challenge: the base64url of a
 // SHA-256, 43 characters (RFC 7636 §4.2).
 func ValidChallenge(s string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if len(s) != 43 { // the decoder skips line feeds
+		return false
+	}
+	if len(s) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
+		return false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s) // which skips line breaks
 	return err == nil && len(b) == sha256.Size
 }
 
