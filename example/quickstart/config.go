@@ -414,13 +414,14 @@ func (c *config) checkProvider(d *decoder) {
 		return
 	}
 	_, err = handlers.New(pc)
+	told := &decoder{mistakes: d.mistakes}
 	for _, e := range causes(err) {
 		var ce *handlers.ConfigError
 		if !errors.As(e, &ce) {
 			d.mistakes = append(d.mistakes, e)
 			continue
 		}
-		if at := yamlPath(ce.Field); !d.failed(at) {
+		if at := yamlPath(ce.Field); !told.failed(at) {
 			d.fail(at, "%s. %s [%s]", ce.Rule, ce.Fix, ce.ID)
 		}
 	}

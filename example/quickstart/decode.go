@@ -60,6 +60,9 @@ func (d *decoder) failed(path string) bool {
 // line returns the line of path or, if it is not in the file, of what it would
 // be part of.
 func (d *decoder) line(path string) int {
+	if path == "" {
+		return d.lines[""]
+	}
 	for path != "" {
 		if n, ok := d.lines[path]; ok {
 			return n
