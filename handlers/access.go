@@ -52,7 +52,7 @@ const maxAccessToken = 8 << 10
 // openAccess reads a sealed access token, expired ones included.
 func (p *Provider) openAccess(raw string) (accessToken, bool) {
 	var t accessToken
-	if len(raw) > maxAccessToken || !strings.HasPrefix(raw, handle.Access) || strings.ContainsAny(raw, "\r\n") { // which the decoder skips
+	if len(raw) > maxAccessToken || !strings.HasPrefix(raw, handle.Access) {
 		return t, false
 	}
 	sealed, ok := handle.Decode(raw[len(handle.Access):])

@@ -73,7 +73,7 @@ func requestedClaims(q *authRequest) []string {
 // remember adds a decision to what is remembered. Losing a race against
 // another tab means reading once more.
 func (p *Provider) remember(ctx context.Context, subject, clientID string, scope, claims []string) error {
-	for range 4 {
+	for range 16 {
 		c, rec, err := p.remembered(ctx, subject, clientID)
 		if err != nil {
 			return err

@@ -32,6 +32,7 @@ type decision struct {
 	scope      []string
 	details    []json.RawMessage
 	remembered bool // rests on an earlier consent, to be read again after issuing
+	remember   bool // to be remembered once the page is spent
 }
 
 // step is what has to happen before a flow can be answered.
@@ -134,7 +135,13 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 	if err := p.commit(ctx, ops...); err != nil {
 		return spent(err)
 	}
-	if err := p.recheck(ctx, g); err != nil {
+	if d.remember {
+		err = p.remember(ctx, s.login.Subject, f.client.ID, d.scope, requestedClaims(f.req))
+	}
+	if err == nil {
+		err = p.recheck(ctx, g)
+	}
+	if err != nil {
 		e := toError(err)
 		if err := p.revokeGrant(ctx, r, g.rec.Ref, Event{Subject: g.rec.Subject, ClientID: g.rec.Client, Reason: e.Reason}); err != nil {
 			return err

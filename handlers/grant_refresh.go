@@ -65,12 +65,11 @@ func (p *Provider) newRefresh(ref storage.Ref, seq uint32) (string, error) {
 }
 
 func (p *Provider) parseRefresh(s string) (refreshToken, bool) {
-	enc := base64.RawURLEncoding.Strict()
-	if !strings.HasPrefix(s, handle.Refresh) || len(s) != len(handle.Refresh)+enc.EncodedLen(refreshBody+refreshMAC) {
+	if !strings.HasPrefix(s, handle.Refresh) {
 		return refreshToken{}, false
 	}
-	b, err := enc.DecodeString(s[len(handle.Refresh):])
-	if err != nil || len(b) != refreshBody+refreshMAC { // the decoder skips line feeds
+	b, ok := handle.Decode(s[len(handle.Refresh):])
+	if !ok || len(b) != refreshBody+refreshMAC {
 		return refreshToken{}, false
 	}
 	return refreshToken{

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/idpkit/idpkit/internal/handle"
 	"github.com/idpkit/idpkit/storage"
 )
 
@@ -85,8 +86,8 @@ func parseGrantName(s string) (storage.Ref, bool) {
 	if len(s) < 5 || s[3] != '.' {
 		return storage.Ref{}, false
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s[:3])
-	if err != nil || len(b) != 2 {
+	b, ok := handle.Decode(s[:3])
+	if !ok || len(b) != 2 {
 		return storage.Ref{}, false
 	}
 	return grantRef(binary.BigEndian.Uint16(b), s[4:]), true

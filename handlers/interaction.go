@@ -384,15 +384,7 @@ func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision
 		return refuse("server.fault", errors.New("Approve on a page that is not the consent page"))
 	}
 	ctx, p := r.Context(), i.p
-	if err := p.commit(ctx, storage.Check(*i.f.at)); err != nil {
-		return spent(err) // before a decision is remembered that was made twice
-	}
-	if remember {
-		if err := p.remember(ctx, i.Account.Subject, i.Client.ID, d.scope, requestedClaims(i.f.req)); err != nil {
-			return err
-		}
-		d.remembered = true
-	}
+	d.remember = remember
 	p.emit(ctx, r, Event{Name: "consent.given", ClientID: i.Client.ID, Subject: i.Account.Subject})
 	return p.answer(w, r, i.f, i.s, d)
 }

@@ -291,24 +291,24 @@ func (p *Provider) sessionCookie(r *http.Request) (key string, secret []byte, ok
 }
 
 func parseSessionCookie(v string) (key string, secret []byte, ok bool) {
-	enc := base64.RawURLEncoding.Strict()
+	enc := base64.RawURLEncoding
 	keyLen := enc.EncodedLen(sessionKeyBytes)
 	if len(v) != len(handle.Session)+keyLen+1+enc.EncodedLen(sessionSecretBytes) ||
 		v[:len(handle.Session)] != handle.Session || v[len(handle.Session)+keyLen] != '.' {
 		return "", nil, false
 	}
 	key = v[len(handle.Session):][:keyLen]
-	if _, err := enc.DecodeString(key); err != nil {
+	if b, ok := handle.Decode(key); !ok || len(b) != sessionKeyBytes {
 		return "", nil, false
 	}
-	secret, err := enc.DecodeString(v[len(handle.Session)+keyLen+1:])
-	return key, secret, err == nil
+	secret, ok = handle.Decode(v[len(handle.Session)+keyLen+1:])
+	return key, secret, ok && len(secret) == sessionSecretBytes
 }
 
 // browser returns the digest of the browser-binding cookie, or "".
 func (p *Provider) browser(r *http.Request) string {
 	v := p.cookie(r, cookieBrowser)
-	if b, err := base64.RawURLEncoding.Strict().DecodeString(v); err != nil || len(b) != sessionSecretBytes {
+	if b, ok := handle.Decode(v); !ok || len(b) != sessionSecretBytes {
 		return ""
 	}
 	return handle.Key(v)

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"strings"
 )
 
 // Prefixes of the handles. No prefix is the beginning of another one, so a
@@ -70,6 +71,16 @@ func Parse(prefix, s string) (shard uint16, ok bool) {
 
 func checksum(prefix string, b []byte) uint32 {
 	return crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, b)
+}
+
+// Decode reads unpadded base64url in its one spelling. The standard library's
+// decoder skips line breaks even when it is strict.
+func Decode(s string) ([]byte, bool) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, false
+	}
+	b, err := encoding.DecodeString(s)
+	return b, err == nil
 }
 
 // Key is the name under which the record of a handle is stored: the base64url
