@@ -22,7 +22,11 @@ import { AppPage, ProviderPage } from './pages.mjs';
 const env = process.env;
 const example = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
 
-export const user = { username: env.IDPKIT_E2E_USER ?? 'alice', password: env.IDPKIT_E2E_PASSWORD ?? 'wonderland' };
+// At a provider of the tests' own, everybody who visits is somebody else: no
+// grants left over from another test, and no shared count of password tries.
+const VISITORS = 40;
+const PASSWORD = env.IDPKIT_E2E_PASSWORD ?? 'wonderland';
+const username = (visitor) => (env.IDPKIT_E2E_ISSUER ? (env.IDPKIT_E2E_USER ?? 'alice') : `visitor-${visitor}`);
 
 const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 
@@ -53,7 +57,16 @@ export async function startStage({ ignoreNonceAfterRefresh }) {
       ],
     });
     closers.push(() => browser.close());
-    return { origin, issuer: provider.issuer, close, visit: (options) => visit(browser, origin, provider.issuer, options) };
+    let visitors = 0;
+    return {
+      origin,
+      issuer: provider.issuer,
+      close,
+      visit(options) {
+        const user = { username: username(visitors++), password: PASSWORD };
+        return visit(browser, origin, provider.issuer, user, options);
+      },
+    };
   } catch (error) {
     await close();
     throw error;
@@ -65,7 +78,7 @@ export async function startStage({ ignoreNonceAfterRefresh }) {
  * the same list of complaints. `expected` in finish() names, as patterns, the
  * complaints that the test provokes; each must occur, and nothing else may.
  */
-async function visit(browser, origin, issuer, { size = 'desktop', locale = 'en-GB' } = {}) {
+async function visit(browser, origin, issuer, user, { size = 'desktop', locale = 'en-GB' } = {}) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: SIZES[size], locale });
   const complaints = [];
   await context.exposeBinding('reportViolation', (_, text) => complaints.push(`violation: ${text}`));
@@ -90,6 +103,7 @@ async function visit(browser, origin, issuer, { size = 'desktop', locale = 'en-G
   };
   return {
     ...(await open()),
+    user,
     context,
     anotherTab: open,
     adopt: (page) => ({ page, app: new AppPage(page, origin), provider: new ProviderPage(page, issuer) }),
@@ -153,7 +167,7 @@ function buildProvider(folder) {
 
 /** What example/quickstart reads with -config: JSON is YAML, too. */
 function providerConfig(binary, issuer, folder, appOrigin) {
-  const hash = spawnSync(binary, ['hash-password'], { input: `${user.password}\n`, encoding: 'utf8' });
+  const hash = spawnSync(binary, ['hash-password'], { input: `${PASSWORD}\n`, encoding: 'utf8' });
   assert.equal(hash.status, 0, `hash-password: ${hash.stderr}`);
   return {
     issuer,
@@ -173,6 +187,7 @@ function providerConfig(binary, issuer, folder, appOrigin) {
       {
         client_id: 'client-par-required',
         client_name: 'Ledger',
+        client_uri: appOrigin,
         application_type: 'web',
         token_endpoint_auth_method: 'none',
         require_pushed_authorization_requests: true,
@@ -184,13 +199,11 @@ function providerConfig(binary, issuer, folder, appOrigin) {
         authorization_details_types: ['account_access'],
       },
     ],
-    users: [
-      {
-        username: user.username,
-        password_hash: hash.stdout.trim(),
-        claims: { name: 'Alice Liddell', preferred_username: user.username, updated_at: 1767225600 },
-      },
-    ],
+    users: Array.from({ length: VISITORS }, (_, visitor) => ({
+      username: username(visitor),
+      password_hash: hash.stdout.trim(),
+      claims: { name: `Alice Liddell ${visitor}`, preferred_username: username(visitor), updated_at: 1767225600 },
+    })),
   };
 }
 

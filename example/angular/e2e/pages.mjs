@@ -68,6 +68,14 @@ export class ProviderPage {
     return this.page.goto(`${this.issuer}/account`);
   }
 
+  /** Withdraws the access of every connected application. */
+  async revokeAll() {
+    for (let left = await this.revoke.count(); left > 0; left--) {
+      await this.revoke.first().click();
+      await this.revoke.nth(left - 1).waitFor({ state: 'detached' });
+    }
+  }
+
   language() {
     return this.page.locator('html').getAttribute('lang');
   }
