@@ -236,10 +236,10 @@ func (c *Client) Clone() *Client {
 	return &n
 }
 
-// Untrusted makes c what a stranger may register: the kit's own members are
-// cleared, Dynamic is set.
+// Untrusted makes c what a stranger may register: the kit's own members and
+// IssuedAt are cleared, Dynamic is set. ID is the caller's to set.
 func (c *Client) Untrusted() {
-	c.Secrets, c.NotBefore, c.Version = nil, time.Time{}, 0
+	c.Secrets, c.IssuedAt, c.NotBefore, c.Version = nil, time.Time{}, time.Time{}, 0
 	c.Disabled, c.FirstParty, c.Dynamic = false, false, true
 	c.AllowNoPKCE, c.AllowLocalhostRedirect, c.AllowAssertionAudience = false, false, false
 }

@@ -20,8 +20,8 @@ func (w Warning) String() string {
 	return fmt.Sprintf("client %q: %s: %s", w.Client, w.Field, w.Message)
 }
 
-// Lint says in words what will surprise about a valid client. It never finds
-// anything that has to be changed.
+// Lint says in words what will surprise about a client. It finds nothing that
+// must be changed; that is what Validate is for.
 func Lint(c *Client) []Warning {
 	l := linter{c: c}
 	l.tokens()
@@ -85,6 +85,9 @@ func (l *linter) redirects() {
 		case u.Scheme != "https" && u.Scheme != "http" && !c.Public():
 			l.warn(field, "belongs to an application on the user's device, which cannot keep the secret that the client has")
 		}
+	}
+	if c.AuthMethod() == "client_secret_basic" && strings.ContainsAny(c.ID, ":%+ ") {
+		l.warn("client_id", "has one of : % + or a blank, which many clients do not percent-encode in HTTP Basic credentials as RFC 6749 §2.3.1 asks")
 	}
 	if c.Native() && !c.Public() {
 		l.warn("token_endpoint_auth_method", "native applications cannot keep a secret that is the same in every copy: use none. RFC 8252 §8.5")

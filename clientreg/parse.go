@@ -36,12 +36,25 @@ func ParseJSON(data []byte) ([]Client, []Warning, error) {
 		}
 		seen[c.ID] = true
 		errs = append(errs, m.errs...)
-		warnings = append(warnings, Lint(c)...)
+		warnings = append(append(warnings, Lint(c)...), dropped(c, doc)...)
 	}
 	if len(errs) > 0 {
 		return nil, nil, errors.Join(errs...)
 	}
 	return clients, warnings, nil
+}
+
+// dropped warns of members that UnmarshalJSON does not keep.
+func dropped(c *Client, doc json.RawMessage) (found []Warning) {
+	var members map[string]json.RawMessage
+	json.Unmarshal(doc, &members) // was read before
+	for name := range sorted(members) {
+		switch name {
+		case "registration_access_token", "registration_client_uri", "software_statement":
+			found = append(found, Warning{c.ID, name, "belongs to a request or answer of registration; it is not kept"})
+		}
+	}
+	return found
 }
 
 func parseClient(c *Client, doc json.RawMessage, index int) *mistakes {
@@ -88,6 +101,9 @@ func (m *mistakes) secret(c *Client, doc json.RawMessage) {
 	switch err := json.Unmarshal(doc, &clear); {
 	case err != nil:
 		m.add("client_secret", "or client_secret_expires_at has the wrong type", "give a string, and a number of seconds since 1970")
+		return
+	case clear.Secret == nil && clear.Expires != 0:
+		m.add("client_secret_expires_at", "stands without client_secret", "give expires in the member secrets")
 		return
 	case clear.Secret == nil:
 		return

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/idpkit/idpkit/internal/check"
 	"github.com/idpkit/idpkit/internal/secret"
@@ -32,7 +33,7 @@ func (e *MetadataError) Error() string {
 func (c *Client) Validate() error {
 	m := mistakes{client: c.ID}
 	for _, v := range check.Wire(c) {
-		m.violation(c, v)
+		m.violation(v)
 	}
 	for _, rule := range []func(*Client, *mistakes){
 		checkRedirectURIs,
@@ -45,6 +46,8 @@ func (c *Client) Validate() error {
 		checkSubjects,
 		checkCIBA,
 		checkLogout,
+		checkFetched,
+		checkTimes,
 		checkTrust,
 		checkExtra,
 	} {
@@ -64,7 +67,7 @@ func (m *mistakes) add(field, rule, fix string) {
 }
 
 // violation puts what a tag found into words.
-func (m *mistakes) violation(c *Client, v check.Violation) {
+func (m *mistakes) violation(v check.Violation) {
 	s, _ := v.Value.(string)
 	switch v.Tag {
 	case "required":
@@ -91,7 +94,7 @@ func (m *mistakes) violation(c *Client, v check.Violation) {
 			m.add(v.Field, "has a fragment", "remove it")
 		}
 	case "redirect_uri":
-		m.redirect(c, v.Field, check.RedirectURI(s))
+		m.redirect(v.Field, check.RedirectURI(s))
 	case "grant_type":
 		m.add(v.Field, "is an unknown grant type", "use authorization_code, refresh_token, client_credentials or the URI of an extension grant")
 	case "response_type":
@@ -109,7 +112,7 @@ func (m *mistakes) violation(c *Client, v check.Violation) {
 	}
 }
 
-func (m *mistakes) redirect(c *Client, field, problem string) {
+func (m *mistakes) redirect(field, problem string) {
 	fix := "register the complete URI as the client sends it"
 	switch {
 	case problem == "is http":
@@ -126,10 +129,13 @@ func (m *mistakes) redirect(c *Client, field, problem string) {
 
 // checkRedirectURIs judges by client what the tag redirect_uri let pass.
 func checkRedirectURIs(c *Client, m *mistakes) {
-	for name, uris := range map[string][]string{"redirect_uris": c.RedirectURIs, "post_logout_redirect_uris": c.PostLogoutRedirectURIs} {
-		for i, uri := range uris {
+	for _, list := range []struct {
+		name string
+		uris []string
+	}{{"redirect_uris", c.RedirectURIs}, {"post_logout_redirect_uris", c.PostLogoutRedirectURIs}} {
+		for i, uri := range list.uris {
 			if p := c.redirectProblem(uri); p != "" && check.RedirectURI(uri) == "" {
-				m.redirect(c, fmt.Sprintf("%s[%d]", name, i), p)
+				m.redirect(fmt.Sprintf("%s[%d]", list.name, i), p)
 			}
 		}
 	}
@@ -281,6 +287,9 @@ func checkTLS(c *Client, m *mistakes) {
 	case !mtls && n > 0:
 		m.add("tls_client_auth_subject_dn", "or a tls_client_auth_san_ member is given for another method", "set token_endpoint_auth_method to tls_client_auth, or remove it")
 	}
+	if u, problem := check.ParseURI("https://" + c.TLSClientAuthSANDNS); c.TLSClientAuthSANDNS != "" && (problem != "" || u.Host != c.TLSClientAuthSANDNS) {
+		m.add("tls_client_auth_san_dns", "is not a DNS name", "give the name as the certificate has it, without wildcard")
+	}
 	if a, err := netip.ParseAddr(c.TLSClientAuthSANIP); err == nil && a.Zone() != "" {
 		m.add("tls_client_auth_san_ip", "has a zone", "remove it")
 	}
@@ -345,6 +354,63 @@ func checkLogout(c *Client, m *mistakes) {
 		m.add("frontchannel_logout_uri", "is of another origin than every redirect URI", "use scheme, host and port of a redirect URI")
 	}
 }
+
+// checkFetched: what the provider will fetch or call for a stranger has a name
+// in the public DNS. The addresses behind names are judged when they are
+// dialled. RFC 7591 §5.
+func checkFetched(c *Client, m *mistakes) {
+	if !c.Dynamic {
+		return
+	}
+	fetched := []struct{ field, uri string }{
+		{"jwks_uri", c.JWKSURI},
+		{"sector_identifier_uri", c.SectorIdentifierURI},
+		{"backchannel_logout_uri", c.BackchannelLogoutURI},
+		{"backchannel_client_notification_endpoint", c.BackchannelClientNotificationEndpoint},
+	}
+	for i, uri := range c.RequestURIs {
+		fetched = append(fetched, struct{ field, uri string }{fmt.Sprintf("request_uris[%d]", i), uri})
+	}
+	for _, f := range fetched {
+		uri, _, _ := strings.Cut(f.uri, "#")
+		if u, problem := check.ParseURI(uri); problem == "" && !publicName(u.Host) {
+			m.add(f.field, "is not at a public host", "use the full domain name of a public host")
+		}
+	}
+}
+
+// publicName tells whether host could be a name of the public DNS. RFC 6761,
+// RFC 6762.
+func publicName(host string) bool {
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return false
+	}
+	dot := strings.LastIndexByte(host, '.')
+	switch strings.ToLower(host[dot+1:]) {
+	case "localhost", "local", "internal", "invalid":
+		return false
+	}
+	return dot > 0
+}
+
+// checkTimes: JSON has no year beyond 9999.
+func checkTimes(c *Client, m *mistakes) {
+	for _, t := range []struct {
+		field string
+		time  time.Time
+	}{{"client_id_issued_at", c.IssuedAt}, {"not_before", c.NotBefore}} {
+		if !validTime(t.time) {
+			m.add(t.field, "is out of range", "give a time from 1970 to 9999")
+		}
+	}
+	for i, s := range c.Secrets {
+		if !validTime(s.Expires) {
+			m.add(fmt.Sprintf("secrets[%d].expires", i), "is out of range", "give a time from 1970 to 9999")
+		}
+	}
+}
+
+func validTime(t time.Time) bool { return t.IsZero() || t.Unix() >= 0 && t.UTC().Year() <= 9999 }
 
 // checkTrust: what weakens is named, and what contradicts itself is refused.
 func checkTrust(c *Client, m *mistakes) {
