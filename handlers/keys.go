@@ -110,7 +110,8 @@ const (
 	keyLead    = 10 * time.Minute // published before use: jwksMaxAge + keyRefresh, doubled for slow clocks
 )
 
-// storedKeys is the record of one algorithm, oldest key first.
+// storedKeys is the record of one algorithm: keys under other secrets, then
+// ours, oldest first.
 type storedKeys struct {
 	Keys []storedKey `json:"keys"`
 }
@@ -121,15 +122,17 @@ type storedKey struct {
 	ActiveAt time.Time `json:"active_at"`
 }
 
+const keyPurpose = "signing key"
+
 type keySet struct {
-	loaded  time.Time
-	version int64
-	keys    []liveKey
+	loaded time.Time
+	keys   []liveKey
 }
 
 type liveKey struct {
 	SigningKey
 	activeAt time.Time
+	old      bool // sealed under a secret that is not the first
 }
 
 func (k *rotatingKeys) Algorithms() []string { return k.p.cfg.SigningAlgs }
@@ -210,15 +213,19 @@ func (k *rotatingKeys) load(ctx context.Context, alg string) (*keySet, error) {
 				return nil, fmt.Errorf("reading %s keys: %w", alg, err)
 			}
 		}
-		next, changed, err := k.rotate(alg, stored)
+		foreign, mine, err := k.open(ctx, alg, stored)
+		if err != nil {
+			return nil, err
+		}
+		next, changed, err := k.rotate(alg, mine)
 		if err != nil {
 			return nil, err
 		}
 		if !changed {
-			return k.open(rec.Version, alg, stored)
+			return &keySet{loaded: k.p.now(), keys: next}, nil
 		}
 		out := *rec
-		if out.Data, err = json.Marshal(next); err != nil {
+		if out.Data, err = k.seal(foreign, next); err != nil {
 			return nil, err
 		}
 		op := storage.Update(out)
@@ -227,8 +234,10 @@ func (k *rotatingKeys) load(ctx context.Context, alg string) (*keySet, error) {
 		}
 		switch err := k.p.store.Commit(ctx, op); {
 		case err == nil:
-			k.p.emit(ctx, nil, Event{Name: "key.rotated", Reason: alg})
-			return k.open(rec.Version+1, alg, next)
+			if len(next) > len(mine) {
+				k.p.emit(ctx, nil, Event{Name: "key.rotated", Reason: alg})
+			}
+			return &keySet{loaded: k.p.now(), keys: next}, nil
 		case errors.Is(err, storage.ErrExists), errors.Is(err, storage.ErrConflict):
 		default:
 			return nil, err
@@ -238,60 +247,73 @@ func (k *rotatingKeys) load(ctx context.Context, alg string) (*keySet, error) {
 }
 
 // rotate returns the keys as they should be now. A key is dropped when its
-// successor has been active for longer than any token lives.
-func (k *rotatingKeys) rotate(alg string, s storedKeys) (storedKeys, bool, error) {
+// successor has been active for longer than any token lives. A key under an
+// older secret is sealed again under the first, so that the older one can go.
+func (k *rotatingKeys) rotate(alg string, keys []liveKey) (next []liveKey, changed bool, err error) {
 	now, keep := k.p.now(), max(k.p.cfg.TTL.ID, k.p.cfg.TTL.Access)+jwksMaxAge
-	changed := false
-	for len(s.Keys) > 1 && now.Sub(s.Keys[1].ActiveAt) > keep {
-		s.Keys, changed = s.Keys[1:], true
+	next = slices.Clone(keys)
+	for len(next) > 1 && now.Sub(next[1].activeAt) > keep {
+		next, changed = next[1:], true
 	}
+	changed = changed || slices.ContainsFunc(next, func(l liveKey) bool { return l.old })
 	activeAt := now
-	if n := len(s.Keys); n > 0 {
-		last := s.Keys[n-1].ActiveAt
-		if now.Before(last.Add(k.every - keyLead)) {
-			return s, changed, nil
+	if n := len(next); n > 0 {
+		if now.Before(next[n-1].activeAt.Add(k.every - keyLead)) {
+			return next, changed, nil
 		}
 		activeAt = now.Add(keyLead)
 	}
-	added, err := k.generate(alg, activeAt)
-	if err != nil {
-		return s, false, err
-	}
-	s.Keys = append(slices.Clone(s.Keys), added)
-	return s, true, nil
+	added, err := generate(alg, activeAt)
+	return append(next, added), true, err
 }
 
-func (k *rotatingKeys) generate(alg string, activeAt time.Time) (storedKey, error) {
+func generate(alg string, activeAt time.Time) (liveKey, error) {
 	signer, err := jose.Generate(alg)
 	if err != nil {
-		return storedKey{}, err
+		return liveKey{}, err
 	}
 	kid, err := jose.Thumbprint(signer.Public())
-	if err != nil {
-		return storedKey{}, err
-	}
-	der, err := jose.MarshalPrivate(signer)
-	if err != nil {
-		return storedKey{}, err
-	}
-	sealed, err := k.p.seal.Seal("signing key", k.p.rand, der)
-	return storedKey{kid, sealed, activeAt}, err
+	return liveKey{SigningKey: SigningKey{kid, alg, signer}, activeAt: activeAt}, err
 }
 
-func (k *rotatingKeys) open(version int64, alg string, s storedKeys) (*keySet, error) {
-	set := &keySet{loaded: k.p.now(), version: version}
+// open opens the stored keys. Those under a secret that is not ours stay in the
+// record and are neither used nor published: the secret was removed because it
+// leaked, or another replica has a wrong one, and neither may stop this one.
+func (k *rotatingKeys) open(ctx context.Context, alg string, s storedKeys) (foreign []storedKey, mine []liveKey, err error) {
 	for _, sk := range s.Keys {
-		der, err := k.p.seal.Open("signing key", sk.Sealed)
+		der, err := k.p.seal.Open(keyPurpose, sk.Sealed)
 		if err != nil {
-			return nil, fmt.Errorf("key %s: %w (was a secret removed before its keys were retired?)", sk.ID, err)
+			k.p.cfg.Log.ErrorContext(ctx, "a signing key is sealed under a secret that is not in Config.Secrets", "kid", sk.ID, "alg", alg)
+			if k.p.now().Sub(sk.ActiveAt) < 2*k.every {
+				foreign = append(foreign, sk)
+			}
+			continue
 		}
 		signer, err := jose.ParsePrivate(der)
 		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", sk.ID, err)
+			return nil, nil, fmt.Errorf("key %s: %w", sk.ID, err)
 		}
-		set.keys = append(set.keys, liveKey{SigningKey{sk.ID, alg, signer}, sk.ActiveAt})
+		mine = append(mine, liveKey{SigningKey{sk.ID, alg, signer}, sk.ActiveAt, !k.p.seal.Current(sk.Sealed)})
 	}
-	return set, nil
+	return foreign, mine, nil
+}
+
+// seal is the record of keys, all under the first secret.
+func (k *rotatingKeys) seal(foreign []storedKey, keys []liveKey) ([]byte, error) {
+	s := storedKeys{Keys: foreign}
+	for i := range keys {
+		der, err := jose.MarshalPrivate(keys[i].Signer)
+		if err != nil {
+			return nil, err
+		}
+		sealed, err := k.p.seal.Seal(keyPurpose, k.p.rand, der)
+		if err != nil {
+			return nil, err
+		}
+		s.Keys = append(s.Keys, storedKey{keys[i].ID, sealed, keys[i].activeAt})
+		keys[i].old = false
+	}
+	return json.Marshal(s)
 }
 
 // RotateKeys makes a new signing key of every algorithm now, to be used as soon
@@ -321,12 +343,15 @@ func (k *rotatingKeys) force(ctx context.Context, alg string) error {
 	if err := json.Unmarshal(rec.Data, &stored); err != nil {
 		return err
 	}
-	added, err := k.generate(alg, k.p.now().Add(keyLead))
+	foreign, mine, err := k.open(ctx, alg, stored)
 	if err != nil {
 		return err
 	}
-	stored.Keys = append(stored.Keys, added)
-	if rec.Data, err = json.Marshal(stored); err != nil {
+	added, err := generate(alg, k.p.now().Add(keyLead))
+	if err != nil {
+		return err
+	}
+	if rec.Data, err = k.seal(foreign, append(mine, added)); err != nil {
 		return err
 	}
 	if err := k.p.store.Commit(ctx, storage.Update(*rec)); err != nil {

@@ -134,6 +134,11 @@ func (k *Keyring) Open(purpose string, sealed []byte) ([]byte, error) {
 	return k.open(sealed, purpose, func(e *key) cipher.AEAD { return k.aead(e, purpose) })
 }
 
+// Current tells whether a sealed value was sealed under the first secret.
+func (k *Keyring) Current(sealed []byte) bool {
+	return len(sealed) >= header && string(sealed[1:header]) == string(k.keys[0].id[:])
+}
+
 // OpenTo returns what SealTo was given with the same salt, or ErrOpen.
 func (k *Keyring) OpenTo(salt []byte, purpose string, sealed []byte) ([]byte, error) {
 	return k.open(sealed, purpose, func(e *key) cipher.AEAD {
