@@ -233,3 +233,17 @@ func TestHostHeader(t *testing.T) {
 		}
 	}
 }
+
+// An issuer with a path keeps everything below that path.
+func TestIssuerPath(t *testing.T) {
+	t.Parallel()
+	r := start(t, t.TempDir(), func(c *config) { c.Issuer += "/tenant" })
+	b := newBrowser(r)
+	has(t, "landing page", b.get("/tenant/"), 200, `href="/tenant/account"`, `href="/tenant/jwks"`)
+	login := b.get("/tenant/account")
+	has(t, "login page", login, 200, "Sign in")
+	if list := b.signIn(login, "alice", "wonderland"); list.url != r.issuer+"/tenant/account" || !strings.Contains(list.body, "Alice Liddell") {
+		t.Errorf("ended at %s:\n%s", list.url, list.body)
+	}
+	has(t, "outside", b.get("/account"), 404)
+}
