@@ -1,4 +1,5 @@
 // Builds the application into dist/, unless dist/ is already the build of these very sources.
+// With --install also makes sure of node_modules/, for those who run tools from there.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
@@ -65,5 +66,8 @@ function readIfThere(file) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (process.argv.includes('--install')) {
+    install();
+  }
   console.log(build());
 }

@@ -31,5 +31,8 @@ function readable(name: string, value: unknown): string {
   if (TIMES.has(name) && typeof value === 'number') {
     return new Date(value * 1000).toLocaleString();
   }
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
+    return value.join(', ');
+  }
+  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
 }
