@@ -136,7 +136,7 @@ async function startProvider(appOrigin, closers) {
   const folder = mkdtempSync(path.join(tmpdir(), 'idpkit-e2e-'));
   closers.push(() => rmSync(folder, { recursive: true, force: true }));
 
-  const binary = env.IDPKIT_E2E_PROVIDER ?? buildProvider(folder);
+  const binary = env.IDPKIT_E2E_PROVIDER ?? (built ??= buildProvider());
   const issuer = `http://localhost:${await freePort()}`;
   const config = path.join(folder, 'config.json');
   writeFileSync(config, JSON.stringify(providerConfig(binary, issuer, folder, appOrigin), null, 2));
@@ -158,8 +158,10 @@ async function startProvider(appOrigin, closers) {
   return { issuer };
 }
 
-function buildProvider(folder) {
-  const binary = path.join(folder, 'quickstart');
+let built; // one binary for all stages of this run
+
+function buildProvider() {
+  const binary = path.join(example, '.run', 'e2e-quickstart');
   const { status, stderr } = spawnSync('go', ['build', '-o', binary, './quickstart'], { cwd: example, encoding: 'utf8' });
   assert.equal(status, 0, `go build ./quickstart: ${stderr}`);
   return binary;
