@@ -86,7 +86,9 @@ func (s *Storage) open(path string) error {
 	if err := create(path); err != nil {
 		return err
 	}
-	name := "file://" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?_defensive=1&_dqs=0&_pragma=synchronous(FULL)"
+	// An absolute path, on Windows too, so that nothing of it is taken for a host.
+	slashed := "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")
+	name := "file://" + (&url.URL{Path: slashed}).EscapedPath() + "?_defensive=1&_dqs=0&_pragma=synchronous(FULL)"
 
 	ctx := context.Background()
 	if s.write, err = sql.Open("sqlite", name+"&_pragma=busy_timeout(0)"); err != nil {
