@@ -1044,7 +1044,6 @@ func TestAttackA91_ForgedHint(t *testing.T) {
 	forged["another issuer's"] = theirs.str("id_token")
 	for name, hint := range forged {
 		t.Run("A91 "+name, func(t *testing.T) {
-			t.Parallel()
 			w.in(t).browser().get("/authorize?"+request("web", "prompt", "none", "id_token_hint", hint).Encode()).refusedAt(webRedirect, "invalid_request")
 			b.in(t).get("/authorize?"+request("web", "prompt", "none", "id_token_hint", hint).Encode()).refusedAt(webRedirect, "invalid_request")
 			b.in(t).get("/authorize?"+request("web", "id_token_hint", hint).Encode()).refusedAt(webRedirect, "invalid_request")

@@ -53,6 +53,13 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s == nil {
+		byClient := ""
+		if q.hinted && q.client != nil {
+			byClient = q.client.ID
+		}
+		if err := p.finishEnding(ctx, r, byClient); err != nil {
+			return err
+		}
 		return p.loggedOut(w, r, q)
 	}
 	if q.subject == s.login.Subject && q.client != nil && q.sid == s.sid(q.client.ID) {

@@ -22,9 +22,8 @@ type flow struct {
 	byPAR    bool         // pushed by the client, not posted by the browser
 	deadline time.Time    // of the whole sign-in
 
-	at        *storage.Ref // the interaction being answered; nil: at the authorization endpoint
-	signedIn  bool         // the user has authenticated within this flow
-	restarted bool         // the login page was shown to another user than the hint's
+	at       *storage.Ref // the interaction being answered; nil: at the authorization endpoint
+	signedIn bool         // the user has authenticated within this flow
 }
 
 // decision is what will be granted.

@@ -41,7 +41,7 @@ type world struct {
 	srv     *httptest.Server
 	logged  *logBuffer
 	events  *eventLog
-	handler atomic.Pointer[http.Handler]
+	handler *atomic.Pointer[http.Handler]
 }
 
 const (
@@ -59,6 +59,7 @@ func newWorld(t testing.TB, opts ...func(*handlers.Config)) *world {
 	t.Helper()
 	w := &world{
 		t: t, clock: newClock(), users: newUsers(), logged: &logBuffer{}, events: &eventLog{}, store: memory.New(),
+		handler: &atomic.Pointer[http.Handler]{},
 	}
 	w.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.handler.Load()).ServeHTTP(rw, r) }))
 	w.issuer = "http://" + w.srv.Listener.Addr().String()
@@ -436,10 +437,9 @@ func (r response) wantPage() response {
 
 // browser keeps cookies and follows no redirect.
 type browser struct {
-	w  *world
-	t  testing.TB
-	c  *http.Client
-	id string
+	w *world
+	t testing.TB
+	c *http.Client
 }
 
 func (w *world) browser() *browser {

@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"crypto/hmac"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"html/template"
@@ -328,7 +327,10 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 	s := &session{key: hostSessionKey(l.SessionID), login: l}
 	s.salt = s.key
 	if _, host := p.cfg.Users.(SessionSource); !host {
-		var err error
+		err := p.finishEnding(ctx, r, "")
+		if err != nil {
+			return err
+		}
 		if s, err = p.startSession(ctx, w, r, i.s, l); err != nil {
 			return err
 		}
@@ -433,30 +435,4 @@ func (p *Provider) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := toError(err)
 	p.logRefusal(r, "interaction", e)
 	p.failPage(w, r, e)
-}
-
-// csrfToken is bound to one page, one thing on it and one browser.
-func (p *Provider) csrfToken(page, id, browser string) string {
-	mac := p.seal.MAC("csrf", []byte(handle.DerivedKey(page, id, browser)))
-	return base64.RawURLEncoding.EncodeToString(mac)
-}
-
-// checkForm refuses a form that another site sent or that was drawn for
-// another browser. It reads the body as form values, for the page to use.
-func (p *Provider) checkForm(r *http.Request, want string) error {
-	if err := p.csrf.Check(r); err != nil {
-		return refuse("request.cross_site", err)
-	}
-	got := r.Header.Get("X-CSRF-Token")
-	if got == "" {
-		r.Body = http.MaxBytesReader(nil, r.Body, 64<<10)
-		if err := r.ParseForm(); err != nil {
-			return refuse("request.malformed", err)
-		}
-		got = r.PostForm.Get("csrf")
-	}
-	if !hmac.Equal([]byte(got), []byte(want)) {
-		return refuse("interaction.csrf", nil)
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -54,6 +53,16 @@ func (p *Provider) currentSession(ctx context.Context, r *http.Request) (*sessio
 	if src, ok := p.cfg.Users.(SessionSource); ok {
 		return p.hostSession(ctx, src, r)
 	}
+	s, err := p.cookieSession(ctx, r)
+	if err != nil || s == nil || !p.alive(s) {
+		return nil, err
+	}
+	return s, nil
+}
+
+// cookieSession returns the session that the browser's cookie opens, alive or
+// not.
+func (p *Provider) cookieSession(ctx context.Context, r *http.Request) (*session, error) {
 	key, secret, ok := p.sessionCookie(r)
 	if !ok {
 		return nil, nil
@@ -69,6 +78,17 @@ func (p *Provider) currentSession(ctx context.Context, r *http.Request) (*sessio
 	return s, nil
 }
 
+// finishEnding revokes what a session of this browser left behind when it was
+// marked as ended and the answer was lost: whoever tries again must be able to
+// believe the answer.
+func (p *Provider) finishEnding(ctx context.Context, r *http.Request, byClient string) error {
+	s, err := p.cookieSession(ctx, r)
+	if err != nil || s == nil || s.rec.State == storage.Active {
+		return err
+	}
+	return p.endSession(ctx, r, s.key, byClient)
+}
+
 // CurrentLogin tells who is signed in at the browser, or nil: for pages of the
 // application that live beside the provider. It changes nothing.
 func (p *Provider) CurrentLogin(r *http.Request) (*Login, error) {
@@ -79,7 +99,7 @@ func (p *Provider) CurrentLogin(r *http.Request) (*Login, error) {
 	return &s.login, nil
 }
 
-// loadSession returns a living session of the kit's own, or nil.
+// loadSession returns a session of the kit's own in any state, or nil.
 func (p *Provider) loadSession(ctx context.Context, key string) (*session, error) {
 	rec, err := p.get(ctx, derived(storage.KindSession, key))
 	if errors.Is(err, storage.ErrNotFound) {
@@ -89,16 +109,18 @@ func (p *Provider) loadSession(ctx context.Context, key string) (*session, error
 		return nil, err
 	}
 	s := &session{key: key, rec: rec}
-	if rec.State != storage.Active || json.Unmarshal(rec.Data, &s.data) != nil {
-		return nil, nil
-	}
-	now := p.now()
-	if !now.Before(s.data.Until) || now.Sub(s.data.Seen) >= p.cfg.TTL.SessionIdle {
+	if json.Unmarshal(rec.Data, &s.data) != nil {
 		return nil, nil
 	}
 	s.salt = s.data.Salt
 	s.login = Login{Subject: rec.Subject, At: s.data.AuthTime, ACR: s.data.ACR, AMR: s.data.AMR}
 	return s, nil
+}
+
+// alive tells whether a session was not ended and is within its lifetimes.
+func (p *Provider) alive(s *session) bool {
+	now := p.now()
+	return s.rec.State == storage.Active && now.Before(s.data.Until) && now.Sub(s.data.Seen) < p.cfg.TTL.SessionIdle
 }
 
 // hostSession asks the application. A session that EndSession has ended stays
@@ -182,6 +204,9 @@ func (p *Provider) startSession(ctx context.Context, w http.ResponseWriter, r *h
 		if err != nil {
 			return nil, err
 		}
+		if again != nil && !p.alive(again) {
+			again = nil
+		}
 		return p.startSession(ctx, w, r, again, l)
 	}
 	if err != nil {
@@ -252,80 +277,6 @@ func (p *Provider) endSession(ctx context.Context, r *http.Request, key, byClien
 // SessionSource, at their own logout.
 func (p *Provider) EndSession(ctx context.Context, sessionID string) error {
 	return p.endSession(ctx, nil, hostSessionKey(sessionID), "")
-}
-
-// Cookies. RFC 6265bis §4.1.3.2 for the __Host- prefix.
-
-const (
-	cookieSession = "session"
-	cookieBrowser = "browser"
-)
-
-func (p *Provider) setCookie(w http.ResponseWriter, name, value string) {
-	c := &http.Cookie{
-		Name: p.cookies + name, Value: value, Path: "/",
-		Secure: p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}
-	if value == "" {
-		c.MaxAge = -1
-	}
-	http.SetCookie(w, c)
-}
-
-// cookie returns the value of a cookie that was sent exactly once.
-func (p *Provider) cookie(r *http.Request, name string) string {
-	cs := r.CookiesNamed(p.cookies + name)
-	if len(cs) != 1 {
-		return ""
-	}
-	return cs[0].Value
-}
-
-func (p *Provider) setSessionCookie(w http.ResponseWriter, key string, secret []byte) {
-	p.setCookie(w, cookieSession, handle.Session+key+"."+base64.RawURLEncoding.EncodeToString(secret))
-}
-
-// sessionCookie splits the cookie into the session's key and secret.
-func (p *Provider) sessionCookie(r *http.Request) (key string, secret []byte, ok bool) {
-	return parseSessionCookie(p.cookie(r, cookieSession))
-}
-
-func parseSessionCookie(v string) (key string, secret []byte, ok bool) {
-	enc := base64.RawURLEncoding
-	keyLen := enc.EncodedLen(sessionKeyBytes)
-	if len(v) != len(handle.Session)+keyLen+1+enc.EncodedLen(sessionSecretBytes) ||
-		v[:len(handle.Session)] != handle.Session || v[len(handle.Session)+keyLen] != '.' {
-		return "", nil, false
-	}
-	key = v[len(handle.Session):][:keyLen]
-	if b, ok := handle.Decode(key); !ok || len(b) != sessionKeyBytes {
-		return "", nil, false
-	}
-	secret, ok = handle.Decode(v[len(handle.Session)+keyLen+1:])
-	return key, secret, ok && len(secret) == sessionSecretBytes
-}
-
-// browser returns the digest of the browser-binding cookie, or "".
-func (p *Provider) browser(r *http.Request) string {
-	v := p.cookie(r, cookieBrowser)
-	if b, ok := handle.Decode(v); !ok || len(b) != sessionSecretBytes {
-		return ""
-	}
-	return handle.Key(v)
-}
-
-// bindBrowser returns the digest of the browser-binding cookie and sets one if
-// the browser has none.
-func (p *Provider) bindBrowser(w http.ResponseWriter, r *http.Request) (string, error) {
-	if b := p.browser(r); b != "" {
-		return b, nil
-	}
-	v, err := handle.Random(p.rand, sessionSecretBytes)
-	if err != nil {
-		return "", err
-	}
-	p.setCookie(w, cookieBrowser, v)
-	return handle.Key(v), nil
 }
 
 // checkLogin refuses what a login handler must not hand over.
