@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -10,9 +11,9 @@ import (
 	"github.com/idpkit/idpkit/middleware"
 )
 
-// limiters are the buckets that hold guessing back. They count failures and
-// tries, never what succeeded, so that nobody can lock somebody else out of a
-// service that works.
+// limiters are the buckets that hold guessing back. What succeeded does not
+// count: a Limiter with an Undo method, as middleware.Buckets has, gets its
+// token back.
 type limiters struct {
 	client   middleware.Limiter // failed client authentications, per client
 	login    middleware.Limiter // passwords tried, per user name and address
@@ -59,6 +60,20 @@ func network(a netip.Addr) string {
 		return pre.String()
 	}
 	return ""
+}
+
+// uncount gives back what limit took for a password that was right.
+func (p *Provider) uncount(r *http.Request, key string) {
+	ctx, addr := r.Context(), network(middleware.RemoteAddr(r))
+	undo := func(l middleware.Limiter, key string) {
+		if u, ok := l.(interface {
+			Undo(ctx context.Context, key string)
+		}); ok {
+			u.Undo(ctx, key)
+		}
+	}
+	undo(p.limits.loginAll, "login "+addr)
+	undo(p.limits.login, "login "+addr+" "+strings.ToLower(key))
 }
 
 func tooMany(seconds int) *Error {

@@ -58,6 +58,7 @@ func (p *Provider) tryPassword(w http.ResponseWriter, r *http.Request, i *Intera
 	case err != nil:
 		return wayBack(refuse("users.outage", err), i)
 	}
+	p.uncount(r, name)
 	if l.AMR == nil {
 		l.AMR = []string{"pwd"}
 	}

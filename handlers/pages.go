@@ -42,13 +42,18 @@ func viewClient(c *clientreg.Client, locales []string) ui.Client {
 // back is the way from an error page to the application.
 type back struct {
 	client  *clientreg.Client
+	url     string
 	locales []string
 }
 
 // wayBack adds to an error where the user may go from its page.
 func wayBack(err error, i *Interaction) *Error {
 	c := *toError(err)
-	c.back = &back{i.Client, i.Locales}
+	home := firstOf(i.Client.InitiateLoginURI, i.Client.ClientURI)
+	if home == "" { // the application's own site, if it has one
+		home = originOf(i.f.req.RedirectURI)
+	}
+	c.back = &back{i.Client, home, i.Locales}
 	return &c
 }
 
@@ -89,7 +94,7 @@ func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, e *Error) {
 	if e.back != nil {
 		locales = e.back.locales
 		c := viewClient(e.back.client, locales)
-		v.ReturnName, v.ReturnURL = c.Name, firstOf(e.back.client.InitiateLoginURI, e.back.client.ClientURI)
+		v.ReturnName, v.ReturnURL = c.Name, e.back.url
 	}
 	for k, h := range e.header {
 		w.Header()[k] = h

@@ -63,6 +63,16 @@ func (b *Buckets) Allow(_ context.Context, key string) (ok bool, retryAfter time
 	return true, 0
 }
 
+// Undo gives back a token that Allow took, for what turned out not to count.
+func (b *Buckets) Undo(_ context.Context, key string) {
+	hash := maphash.String(b.seed, key)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if full, known := b.full[hash]; known {
+		b.full[hash] = full - b.every
+	}
+}
+
 // forget drops the fullest of a few buckets; map iteration begins anywhere.
 func (b *Buckets) forget() {
 	var victim uint64

@@ -1,0 +1,54 @@
+package handlers_test
+
+import (
+	"net/url"
+	"testing"
+	"time"
+)
+
+// TestLoginLimit: wrong passwords run out, right ones do not, and the limit
+// passes.
+func TestLoginLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 25 {
+		b := w.browser()
+		if u, _ := b.signIn(b.begin(request("web")), "alice").location(); u.Path != "/consent" {
+			t.Fatalf("went to %s", u)
+		}
+	}
+	b := w.browser()
+	u, _ := b.begin(request("web")).location()
+	try := func(user, pw string) response {
+		page := b.get(u.String()).want(200)
+		return b.post(u.String(), url.Values{"csrf": {csrf(page)}, "username": {user}, "password": {pw}, "do": {"login"}})
+	}
+	for range 10 {
+		try("alice", "guess").want(200)
+	}
+	res := try("ALICE", "guess").want(429)
+	if res.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	try("alice", password).want(429) // a right guess tells nothing either
+	try("bob", "guess").want(200)    // others are not held back
+	w.clock.add(time.Minute)
+	if u, _ := try("alice", password).location(); u.Path != "/consent" {
+		t.Errorf("went to %s", u)
+	}
+	if w.events.count("limit.hit") != 2 {
+		t.Errorf("%d events", w.events.count("limit.hit"))
+	}
+}
+
+// TestClientLimit: a client's wrong secrets run out without locking it out.
+func TestClientLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {"x"}}
+	for range 128 {
+		w.call("/token", form, "Authorization", basic("web", "wrong")).want(401)
+	}
+	w.call("/token", form, "Authorization", basic("web", "wrong")).wantError(429, "temporarily_unavailable")
+	w.call("/token", form, "Authorization", basic("web", webSecret)).wantError(400, "invalid_grant")
+}
