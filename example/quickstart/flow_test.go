@@ -17,7 +17,7 @@ func TestGoldenFlow(t *testing.T) {
 	b, a := newBrowser(r), newApp(r)
 
 	login := b.get(a.push(url.Values{"authorization_details": {detail}}))
-	has(t, "login page", login, 200, "Angular with pushed requests")
+	has(t, "login page", login, 200, "Ledger")
 	if !strings.HasPrefix(login.url, r.issuer+"/login?") {
 		t.Errorf("login page is at %s", login.url)
 	}
@@ -56,9 +56,9 @@ func TestGoldenFlow(t *testing.T) {
 	}
 
 	account := b.get("/account")
-	has(t, "account page", account, 200, "Angular with pushed requests", "Alice Liddell", "Use the demo API for you", "Disconnect")
+	has(t, "account page", account, 200, "Ledger", "Alice Liddell", "Use the demo API for you", "Disconnect")
 	after := b.press(account, "revoke", nil)
-	has(t, "account page after", after, 200, "Angular with pushed requests</bdi> no longer has access", "No application is connected")
+	has(t, "account page after", after, 200, "Ledger</bdi> no longer has access", "No application is connected")
 	if again := b.get("/account"); strings.Contains(again.body, "no longer") {
 		t.Error("the account page says it twice")
 	}
