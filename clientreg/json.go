@@ -72,11 +72,11 @@ func (c *Client) marshal(own bool) ([]byte, error) {
 // It accepts the kit's own members; see Untrusted.
 func (c *Client) UnmarshalJSON(data []byte) error {
 	var doc map[string]json.RawMessage
-	if err := strictjson.Unmarshal(data, &doc, MaxDepth); err != nil {
+	switch err := strictjson.Unmarshal(data, &doc, MaxDepth); {
+	case errors.Is(err, strictjson.ErrType), err == nil && doc == nil:
+		return errors.New("clientreg: not a JSON object")
+	case err != nil:
 		return err
-	}
-	if doc == nil {
-		return errors.New("clientreg: null is not a client")
 	}
 	n := Client{Version: c.Version}
 	json.Unmarshal(doc["client_id"], &n.ID) // for the errors; reported below

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/idpkit/idpkit/internal/strictjson"
@@ -21,6 +22,9 @@ func ParseJSON(data []byte) ([]Client, []Warning, error) {
 	var docs []json.RawMessage
 	if err := strictjson.Unmarshal(data, &docs, MaxDepth+1); err != nil {
 		return nil, nil, fmt.Errorf("clientreg: not an array of clients: %w", err)
+	}
+	if docs == nil {
+		return nil, nil, errors.New("clientreg: null is not an array of clients")
 	}
 	var (
 		clients  = make([]Client, len(docs))
@@ -58,19 +62,24 @@ func dropped(c *Client, doc json.RawMessage) (found []Warning) {
 }
 
 func parseClient(c *Client, doc json.RawMessage, index int) *mistakes {
-	var id struct {
-		ID string `json:"client_id"`
+	var members map[string]json.RawMessage
+	m := &mistakes{}
+	if json.Unmarshal(doc, &members) != nil || json.Unmarshal(members["client_id"], &m.client) != nil || m.client == "" {
+		m.client = fmt.Sprintf("#%d", index+1)
 	}
-	if json.Unmarshal(doc, &id) != nil || id.ID == "" {
-		id.ID = fmt.Sprintf("#%d", index+1)
-	}
-	m := &mistakes{client: id.ID}
 	if err := c.UnmarshalJSON(doc); err != nil {
 		m.take(err)
 		return m
 	}
 	m.secret(c, doc)
+	badSecret := len(m.errs) > 0
 	m.take(c.Validate())
+	if badSecret { // that there is no other one is no news
+		m.errs = slices.DeleteFunc(m.errs, func(err error) bool {
+			e := (*MetadataError)(nil)
+			return errors.As(err, &e) && e.Field == "secrets" && e.Rule == "is missing"
+		})
+	}
 	return m
 }
 
@@ -87,7 +96,7 @@ func (m *mistakes) take(err error) {
 		if e := (*MetadataError)(nil); errors.As(err, &e) {
 			m.add(e.Field, e.Rule, e.Fix)
 		} else {
-			m.add("document", "is not a JSON object that can be read: "+err.Error(), "see RFC 7591 §2")
+			m.add("document", "cannot be read: "+err.Error(), "give a JSON object as in RFC 7591 §2, nested at most 16 deep, no member twice")
 		}
 	}
 }

@@ -37,37 +37,54 @@ func HashSecret(clientSecret string) (string, error) {
 }
 
 // looksGenerated tells whether s is at least 32 characters of an alphabet that
-// generators use, with as many changes between capitals, small letters, digits
-// and signs as words never have. A random string that fails is only hashed
-// more slowly; a phrase must not pass.
+// generators use, changes between capitals, small letters, digits and signs as
+// often as chance would, and is not mostly words (four or more letters of one
+// case in a row). A random string that fails is only hashed more slowly; a
+// phrase should not pass.
 func looksGenerated(s string) bool {
 	if len(s) < 32 || len(s) > secret.MaxLen {
 		return false
 	}
-	changes, last, seen := 0, 0, map[byte]bool{}
+	changes, run, words, last, seen := 0, 0, 0, 0, map[byte]bool{}
 	for i := range len(s) {
 		class := charClass(s[i])
 		if class == 0 {
 			return false
 		}
-		if i > 0 && class != last {
-			changes++
+		if class != last {
+			changes, run = changes+1, 0
+		}
+		if run++; class == small || class == capital {
+			switch {
+			case run == 4:
+				words += 4
+			case run > 4:
+				words++
+			}
 		}
 		last, seen[s[i]] = class, true
 	}
-	return 3*changes >= len(s) && len(seen) >= 10
+	return 3*changes > len(s) && 20*words < 9*len(s) && len(seen) >= 10
 }
 
+const (
+	small = iota + 1
+	capital
+	digit
+	sign
+)
+
+// charClass returns 0 for what no generator writes.
 func charClass(c byte) int {
 	switch {
 	case 'a' <= c && c <= 'z':
-		return 1
+		return small
 	case 'A' <= c && c <= 'Z':
-		return 2
+		return capital
 	case '0' <= c && c <= '9':
-		return 3
+		return digit
 	case strings.IndexByte("-_+/=.~", c) >= 0:
-		return 4
+		return sign
 	}
 	return 0
 }
