@@ -1,0 +1,69 @@
+package idpkit
+
+import (
+	"go/format"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestReadmeCompiles puts each Go snippet of README.md into a program and
+// compiles it.
+func TestReadmeCompiles(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(snippets) < 2 {
+		t.Fatalf("%d snippets", len(snippets))
+	}
+	var body strings.Builder
+	for _, s := range snippets {
+		code := s[1]
+		if strings.HasPrefix(code, "Consent:") { // a field of Config
+			code = "_ = handlers.Config{\n" + code + "}\n"
+		}
+		body.WriteString("{\n" + code + "}\n")
+	}
+	program := `package main
+import (
+	"context"
+	"html/template"
+	"log"
+	"net/http"
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/handlers"
+	"github.com/idpkit/idpkit/storage"
+)
+func main() {
+	var (
+		ctx     context.Context
+		mux     *http.ServeMux
+		store   storage.Storage
+		users   handlers.Users
+		secrets [][]byte
+		page    *template.Template
+	)
+` + body.String() + "}\n"
+	src, err := format.Source([]byte(program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Inside the module, so that its packages are found; "_" hides it from ./...
+	dir, err := os.MkdirTemp("internal", "_readme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), src, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", "./"+filepath.ToSlash(dir)).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s\n%s", err, out, src)
+	}
+}
