@@ -77,7 +77,11 @@ func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 		v.APIs = append(v.APIs, firstOf(a.Name, a.Identifier))
 	}
 	for n, d := range i.Asked.Details {
-		v.Details = append(v.Details, ui.Detail{Value: strconv.Itoa(n), Type: d.Type, Lines: d.Lines})
+		view := ui.Detail{Value: strconv.Itoa(n), Type: d.Type}
+		if len(d.Lines) > 0 {
+			view.Type, view.Lines = d.Lines[0], d.Lines[1:]
+		}
+		v.Details = append(v.Details, view)
 	}
 	p.frame(i.Locales, i.f.req.RedirectURI).Consent(w, v)
 }

@@ -22,8 +22,8 @@ type DetailType interface {
 	// invalid_authorization_details; its text goes to the log only.
 	Validate(ctx context.Context, c *clientreg.Client, raw json.RawMessage) (json.RawMessage, error)
 
-	// Describe says in sentences what the detail allows, for the consent page,
-	// in the best of the languages.
+	// Describe says what the detail allows, for the consent page, in the best of
+	// the languages: a heading, then a line for each fact.
 	Describe(ctx context.Context, raw json.RawMessage, locales []string) ([]string, error)
 
 	// Within tells whether narrowed allows nothing that granted does not allow.
