@@ -26,10 +26,13 @@ import (
 // registered member carry its meaning, RFC 7591 §2 where nothing else is said.
 //
 // The kit's own members (from Secrets on) have JSON names as well, so that a
-// client survives storage; [Client.Untrusted] clears them in what a stranger
+// client survives storage: secrets (with hash, sealed, expires), disabled,
+// first_party, dynamic, not_before, allow_no_pkce, allow_localhost_redirect,
+// allow_assertion_audience. [Client.Untrusted] clears them in what a stranger
 // sent.
 type Client struct {
-	// ID is 1 to 512 characters of printable ASCII, compared byte by byte.
+	// ID is 1 to 512 characters of printable ASCII, compared byte by byte. The
+	// limit is that of an indexed column of a storage.
 	ID string `json:"client_id" validate:"required,max=512,vschar"`
 
 	// IssuedAt is when the client was registered, to the second.

@@ -141,7 +141,7 @@ type memberTable struct {
 var members = sync.OnceValue(func() memberTable {
 	t := memberTable{byName: map[string]member{}}
 	own := false
-	for f := range fields(reflect.TypeFor[Client]()) {
+	for f := range reflect.TypeFor[Client]().Fields() {
 		own = own || f.Name == "Secrets"
 		if name := f.Tag.Get("json"); name != "-" {
 			m := member{name, f.Index[0], own, f.Type}
@@ -151,16 +151,6 @@ var members = sync.OnceValue(func() memberTable {
 	}
 	return t
 })
-
-func fields(t reflect.Type) func(func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
-		}
-	}
-}
 
 func empty(v reflect.Value) bool {
 	if v.Kind() == reflect.Slice {

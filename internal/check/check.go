@@ -65,6 +65,7 @@ func newChecker() *checker {
 		"scope":         Scope,
 		"https_url":     func(s string) bool { return HTTPS(s) == "" },
 		"https_uri":     func(s string) bool { s, _, _ = strings.Cut(s, "#"); return HTTPS(s) == "" },
+		"issuer":        func(s string) bool { return Issuer(s) == "" },
 		"redirect_uri":  func(s string) bool { return RedirectURI(s) == "" },
 		"grant_type":    GrantType,
 		"response_type": ResponseType,

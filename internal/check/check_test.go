@@ -260,6 +260,29 @@ func TestHTTPS(t *testing.T) {
 	}
 }
 
+func TestIssuer(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ uri, problem string }{
+		{"https://op.example", ""},
+		{"https://op.example:8443/tenant/1", ""},
+		{"http://localhost:4207", ""},
+		{"http://127.0.0.1:4207/x", ""},
+		{"http://[::1]", ""},
+		{"http://op.example", "is http and not on a loopback host"},
+		{"http://localhost.evil.example", "is http and not on a loopback host"},
+		{"HTTPS://op.example", "is not https"},
+		{"https://op.example/", "ends with a slash"},
+		{"https://op.example?x", "has a query"},
+		{"https://op.example#x", "has a fragment"},
+		{"https:/op.example", "has no host"},
+		{"op.example", "is not absolute"},
+	} {
+		if got := Issuer(tc.uri); got != tc.problem {
+			t.Errorf("Issuer(%q) = %q, want %q", tc.uri, got, tc.problem)
+		}
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ uri, origin string }{
@@ -351,7 +374,7 @@ func TestNames(t *testing.T) {
 func TestTagsExist(t *testing.T) {
 	t.Parallel()
 	v := reflect.ValueOf("x")
-	for _, tag := range []string{"text", "vschar", "scope", "https_url", "https_uri", "redirect_uri", "grant_type", "response_type", "jws_alg", "jwe_alg", "jwe_enc", "auth_alg"} {
+	for _, tag := range []string{"text", "vschar", "scope", "https_url", "https_uri", "issuer", "redirect_uri", "grant_type", "response_type", "jws_alg", "jwe_alg", "jwe_enc", "auth_alg"} {
 		theChecker().value(v, tag, "f")
 	}
 }

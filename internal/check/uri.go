@@ -167,6 +167,30 @@ func HTTPS(s string) (problem string) {
 	return ""
 }
 
+// Issuer returns "" for what can be an issuer, else the problem: https, or http
+// on a loopback host, without query, fragment and final slash. OpenID Connect
+// Discovery §3, RFC 8414 §2.
+func Issuer(s string) (problem string) {
+	u, problem := ParseURI(s)
+	switch {
+	case problem != "":
+		return problem
+	case u.Host == "":
+		return "has no host"
+	case strings.Contains(u.Path, "?"):
+		return "has a query"
+	case strings.HasSuffix(u.Path, "/"):
+		return "ends with a slash"
+	case u.Scheme == "https":
+		return ""
+	case u.Scheme != "http":
+		return "is not https"
+	case u.Host != "localhost" && u.Host != "127.0.0.1" && u.Host != "[::1]":
+		return "is http and not on a loopback host"
+	}
+	return ""
+}
+
 // responseParameters are those that an authorization response adds.
 func responseParameters() []string {
 	return []string{"code", "state", "iss", "error", "error_description", "error_uri", "response", "id_token", "access_token", "session_state"}
