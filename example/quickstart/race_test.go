@@ -1,0 +1,346 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/idpkit/idpkit/handlers"
+	"github.com/idpkit/idpkit/storage"
+	"github.com/idpkit/idpkit/storage/sqlite"
+	"github.com/idpkit/idpkit/storage/storagetest"
+)
+
+// crowd is how many requests run at once.
+const crowd = 64
+
+// raceRounds is how often each race is run: 10 times, or as often as
+// IDPKIT_RACE_ROUNDS says.
+func raceRounds() int {
+	if n, err := strconv.Atoi(os.Getenv("IDPKIT_RACE_ROUNDS")); err == nil && n > 0 {
+		return n
+	}
+	return 10
+}
+
+// arena is one SQLite file with fsync on, and in front of it one or more
+// providers whose storage calls take 1 to 10 ms each. Requests go to the
+// providers in turn.
+type arena struct {
+	*household
+	t     *testing.T
+	log   *syncBuffer
+	flaky []*storagetest.FlakyStorage
+	who   *visitor     // signed in, with a remembered consent for every client
+	c     *http.Client // follows no redirect, has who's cookies
+	spent int          // codes got while the arena was set up
+
+	rounds int
+}
+
+func newArena(t *testing.T, replicas int) *arena {
+	t.Helper()
+	var turn atomic.Int64
+	var to []http.Handler
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		to[int(turn.Add(1))%len(to)].ServeHTTP(w, r)
+	}))
+	a := &arena{t: t, log: &syncBuffer{}, household: newHousehold(t, t.TempDir(), "http://"+srv.Listener.Addr().String(), "info")}
+	cfg, err := load(options{config: a.config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := secrets(cfg.SecretFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range replicas {
+		store, err := sqlite.Open(cfg.Database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		flaky := storagetest.Flaky(store, storagetest.Plan{})
+		pc, err := cfg.provider(flaky, keys, slog.New(slog.NewTextHandler(a.log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc.Timeout = hangGuard // the deadline is not the subject of a race
+		p, err := handlers.New(pc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.flaky, to = append(a.flaky, flaky), append(to, p.Handler())
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+
+	a.who = newVisitor(t, a.household, "alice", nil)
+	a.c = newClient(t, a.issuer, a.who.c.Jar, false, nil)
+	for _, c := range a.parties {
+		p, err := fetch(a.who.c, http.MethodGet, a.push(c, random()), nil)
+		if err == nil && at(p, "/login") {
+			p, err = a.who.signIn(p)
+		}
+		if err == nil {
+			p, err = a.who.press(p, "allow", url.Values{"remember": {"1"}})
+		}
+		if err != nil || param(p, "code") == "" {
+			t.Fatalf("%s: status %d, Location %q, %v", c.id, p.status, p.location, err)
+		}
+		a.spent++
+	}
+	return a
+}
+
+// slow arms the latency of a round, fast takes it off.
+func (a *arena) slow(round int) {
+	for i, f := range a.flaky {
+		f.Arm(storagetest.Plan{Latency: storagetest.Random(uint64(round*len(a.flaky)+i), time.Millisecond, 10*time.Millisecond)})
+	}
+}
+
+func (a *arena) fast() {
+	for _, f := range a.flaky {
+		f.Arm(storagetest.Plan{})
+	}
+}
+
+// push pushes a request and returns the URL for the browser.
+func (a *arena) push(c party, verifier string, more ...string) string {
+	a.t.Helper()
+	sum := sha256.Sum256([]byte(verifier))
+	form := url.Values{
+		"response_type": {"code"}, "redirect_uri": {c.redirect}, "scope": {"openid offline_access profile api"}, "state": {"s"},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		form.Set(more[i], more[i+1])
+	}
+	p, err := c.ask(a.c, a.issuer+"/par", form)
+	if err != nil || p.status != http.StatusCreated {
+		a.t.Fatalf("par: %d %s %v", p.status, p.body, err)
+	}
+	var v struct {
+		RequestURI string `json:"request_uri"`
+	}
+	decode(a.t, p.body, &v)
+	return a.issuer + "/authorize?" + url.Values{"client_id": {c.id}, "request_uri": {v.RequestURI}}.Encode()
+}
+
+// code gets a code by the session and the remembered consent.
+func (a *arena) code(c party, verifier string) string {
+	a.t.Helper()
+	p, err := fetch(a.c, http.MethodGet, a.push(c, verifier), nil)
+	if err != nil || param(p, "code") == "" {
+		a.t.Fatalf("authorize: %d %q %v", p.status, p.location, err)
+	}
+	return param(p, "code")
+}
+
+func (a *arena) redeem(c party, code, verifier string) (page, error) {
+	return c.ask(a.c, a.issuer+"/token", url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {c.redirect}, "code_verifier": {verifier}})
+}
+
+func (a *arena) refresh(c party, token string) (page, error) {
+	return c.ask(a.c, a.issuer+"/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
+}
+
+// race runs f in a crowd on the slow storage and returns the answers that won;
+// every other one must be a clean refusal.
+func (a *arena) race(round int, f func(i int) (page, error), won, refused func(page) bool) (ws []page) {
+	a.t.Helper()
+	a.slow(round)
+	defer a.fast()
+	pages, errs := atOnce(crowd, f)
+	for i, p := range pages {
+		switch {
+		case errs[i] != nil:
+			a.t.Errorf("round %d: %v", round, errs[i])
+		case won(p):
+			ws = append(ws, p)
+		case p.status >= 500 || !refused(p):
+			a.t.Errorf("round %d: status %d, Location %q, %.200s", round, p.status, p.location, p.body)
+		}
+	}
+	return ws
+}
+
+func is200(p page) bool { return p.status == http.StatusOK }
+
+func hasCode(p page) bool { return param(p, "code") != "" }
+
+// arenas runs a race in front of one provider and, half as often, of two on the
+// same file.
+func arenas(t *testing.T, race func(t *testing.T, a *arena)) {
+	for _, n := range []int{1, 2} {
+		t.Run(fmt.Sprintf("providers=%d", n), func(t *testing.T) {
+			t.Parallel()
+			a := newArena(t, n)
+			a.rounds = max(1, raceRounds()/n)
+			begin := time.Now()
+			race(t, a)
+			t.Logf("%d rounds of %d at once in %v", a.rounds, crowd, time.Since(begin).Round(time.Millisecond))
+			whole(t, open(t, a.db))
+			if t.Failed() {
+				t.Logf("the providers said:\n%.4000s", a.log.String())
+			}
+		})
+	}
+}
+
+// TestRaceCode: 64 redemptions of one code at once. One wins, and since the
+// others are replays, what it won is taken back. RFC 6749 §4.1.2.
+func TestRaceCode(t *testing.T) {
+	t.Parallel()
+	arenas(t, func(t *testing.T, a *arena) {
+		for round := range a.rounds {
+			c, verifier := a.parties[round%len(a.parties)], random()
+			code := a.code(c, verifier)
+			ws := a.race(round, func(int) (page, error) { return a.redeem(c, code, verifier) }, is200, invalidGrant)
+			if len(ws) != 1 {
+				t.Fatalf("round %d: %d redemptions won", round, len(ws))
+			}
+			var got tokens
+			decode(t, ws[0].body, &got)
+			if p, err := a.refresh(c, got.Refresh); err != nil || !invalidGrant(p) {
+				t.Errorf("round %d: the family of a replayed code: %d %v", round, p.status, err)
+			}
+		}
+		db := open(t, a.db)
+		if n := count(t, db, storage.KindCode, storage.Consumed); n != a.rounds {
+			t.Errorf("%d codes spent, want %d", n, a.rounds)
+		}
+		if live, dead := count(t, db, storage.KindGrant, storage.Active), count(t, db, storage.KindGrant, storage.Consumed); live != a.spent || dead != a.rounds {
+			t.Errorf("%d grants live and %d dead, want %d and %d", live, dead, a.spent, a.rounds)
+		}
+	})
+}
+
+// TestRaceRequestURI: one pushed request, opened 64 times at once by a browser
+// with a session and a remembered consent. RFC 9126 §7.3.
+func TestRaceRequestURI(t *testing.T) {
+	t.Parallel()
+	arenas(t, func(t *testing.T, a *arena) {
+		for round := range a.rounds {
+			c, verifier := a.parties[round%len(a.parties)], random()
+			var more []string
+			if round%2 == 1 {
+				more = []string{"prompt", "none"}
+			}
+			u := a.push(c, verifier, more...)
+			ws := a.race(round, func(int) (page, error) { return fetch(a.c, http.MethodGet, u, nil) }, hasCode, spentRequest)
+			if len(ws) != 1 {
+				t.Fatalf("round %d: %d codes", round, len(ws))
+			}
+			if p, err := a.redeem(c, param(ws[0], "code"), verifier); err != nil || !is200(p) {
+				t.Errorf("round %d: the code: %d %s %v", round, p.status, p.body, err)
+			}
+		}
+		a.balance(a.rounds)
+	})
+}
+
+// TestRaceConsent: one consent form, sent 64 times at once.
+func TestRaceConsent(t *testing.T) {
+	t.Parallel()
+	arenas(t, func(t *testing.T, a *arena) {
+		for round := range a.rounds {
+			c, verifier := a.parties[round%len(a.parties)], random()
+			p, err := fetch(a.who.c, http.MethodGet, a.push(c, verifier, "prompt", "consent"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u, form, err := filledIn(p, "allow")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ws := a.race(round, func(i int) (page, error) {
+				mine := url.Values{}
+				for k, v := range form {
+					mine[k] = v
+				}
+				if i%3 == 0 {
+					mine.Set("remember", "1")
+				}
+				return fetch(a.c, http.MethodPost, u, mine, "Origin", a.issuer)
+			}, hasCode, spentRequest)
+			if len(ws) != 1 {
+				t.Fatalf("round %d: %d codes", round, len(ws))
+			}
+			if p, err := a.redeem(c, param(ws[0], "code"), verifier); err != nil || !is200(p) {
+				t.Errorf("round %d: the code: %d %s %v", round, p.status, p.body, err)
+			}
+		}
+		a.balance(a.rounds)
+	})
+}
+
+// balance compares the rows with the successes: each has its code, spent, and
+// its grant, living; nobody else left any.
+func (a *arena) balance(successes int) {
+	a.t.Helper()
+	db := open(a.t, a.db)
+	for _, w := range []struct {
+		kind  storage.Kind
+		state storage.State
+		want  int
+	}{
+		{storage.KindGrant, storage.Active, a.spent + successes},
+		{storage.KindGrant, storage.Consumed, 0},
+		{storage.KindCode, storage.Active, a.spent},
+		{storage.KindCode, storage.Consumed, successes},
+		{storage.KindPAR, storage.Active, 0},
+	} {
+		if n := count(a.t, db, w.kind, w.state); n != w.want {
+			a.t.Errorf("%d rows of kind %s in state %d, want %d", n, w.kind, w.state, w.want)
+		}
+	}
+}
+
+// TestRaceRefresh: 64 uses of one refresh token at once. Whoever is answered
+// gets the same successor: there is one branch. RFC 9700 §4.14.
+func TestRaceRefresh(t *testing.T) {
+	t.Parallel()
+	arenas(t, func(t *testing.T, a *arena) {
+		c, verifier := a.parties[1], random()
+		p, err := a.redeem(c, a.code(c, verifier), verifier)
+		if err != nil || !is200(p) {
+			t.Fatalf("token: %d %s %v", p.status, p.body, err)
+		}
+		var now tokens
+		decode(t, p.body, &now)
+		answered := 0
+		for round := range a.rounds {
+			old := now.Refresh
+			ws := a.race(round, func(int) (page, error) { return a.refresh(c, old) }, is200, invalidGrant)
+			if len(ws) == 0 {
+				t.Fatalf("round %d: nobody was answered", round)
+			}
+			answered += len(ws)
+			next := map[string]bool{}
+			for _, w := range ws {
+				decode(t, w.body, &now)
+				next[now.Refresh] = true
+			}
+			if len(next) != 1 || next[old] || now.Refresh == "" {
+				t.Fatalf("round %d: %d successors", round, len(next))
+			}
+		}
+		t.Logf("%d of %d were answered", answered, a.rounds*crowd)
+		a.balance(1)
+	})
+}
