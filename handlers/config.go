@@ -69,6 +69,9 @@ type Config struct {
 	// RFC 9396.
 	Details []DetailType
 
+	// Features switches on what is not part of signing in.
+	Features Features
+
 	// ACRValues are announced as acr_values_supported.
 	ACRValues []string
 
@@ -121,6 +124,7 @@ type Paths struct {
 	UserInfo   string // /userinfo
 	JWKS       string // /jwks
 	Revoke     string // /revoke
+	Introspect string // /introspect
 	EndSession string // /logout
 	Login      string // /login, the built-in page
 	Consent    string // /consent
@@ -162,6 +166,20 @@ type API struct {
 	Identifier string   `validate:"required"` // absolute URI without fragment: the token's audience
 	Name       string   // for the consent page
 	Scopes     []string // scopes that mean something there; empty: all
+
+	// Format of its access tokens: "opaque", the default, or "jwt", RFC 9068. The
+	// provider signs a JWT and cannot take it back where only its signature is
+	// checked; middleware.Protect with the provider sees revocation.
+	Format string `validate:"omitempty,oneof=opaque jwt"`
+
+	// Clients that may introspect its tokens: the resource servers, RFC 7662 §4.
+	Clients []string
+}
+
+// Features are endpoints and grants that are not served unless switched on.
+type Features struct {
+	ClientCredentials bool // RFC 6749 §4.4: clients on their own behalf
+	Introspection     bool // RFC 7662
 }
 
 // Policy refuses by returning an error; an *Error goes to the client as it is,
@@ -213,6 +231,7 @@ func (c *Config) setDefaults() {
 	path(&p.UserInfo, "/userinfo")
 	path(&p.JWKS, "/jwks")
 	path(&p.Revoke, "/revoke")
+	path(&p.Introspect, "/introspect")
 	path(&p.EndSession, "/logout")
 	path(&p.Login, "/login")
 	path(&p.Consent, "/consent")

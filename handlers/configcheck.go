@@ -176,7 +176,7 @@ func (c *Config) checkPaths(k *configCheck) {
 	p := &c.Paths
 	all := []struct{ field, path string }{
 		{"Paths.Authorize", p.Authorize}, {"Paths.PAR", p.PAR}, {"Paths.Token", p.Token}, {"Paths.UserInfo", p.UserInfo},
-		{"Paths.JWKS", p.JWKS}, {"Paths.Revoke", p.Revoke}, {"Paths.EndSession", p.EndSession},
+		{"Paths.JWKS", p.JWKS}, {"Paths.Revoke", p.Revoke}, {"Paths.Introspect", p.Introspect}, {"Paths.EndSession", p.EndSession},
 		{"Paths.Login", p.Login}, {"Paths.Consent", p.Consent},
 	}
 	for i, e := range all {

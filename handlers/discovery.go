@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ type metadata struct {
 	PAREndpoint              string   `json:"pushed_authorization_request_endpoint"`
 	RequirePAR               bool     `json:"require_pushed_authorization_requests,omitempty"`
 	RevocationEndpoint       string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint    string   `json:"introspection_endpoint,omitempty"`
 	EndSessionEndpoint       string   `json:"end_session_endpoint,omitempty"`
 	Scopes                   []string `json:"scopes_supported"`
 	ResponseTypes            []string `json:"response_types_supported"`
@@ -33,6 +35,7 @@ type metadata struct {
 	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
 	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
 	Challenges               []string `json:"code_challenge_methods_supported"`
 	PromptValues             []string `json:"prompt_values_supported"`
 	ClaimTypes               []string `json:"claim_types_supported"`
@@ -66,7 +69,7 @@ func (p *Provider) metadata() metadata {
 		RevocationEndpoint:    p.url(paths.Revoke),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query", "fragment", "form_post"},
-		GrantTypes:            []string{"authorization_code", "refresh_token"},
+		GrantTypes:            slices.Sorted(maps.Keys(p.grantTypes())),
 		ACRValues:             p.cfg.ACRValues,
 		SubjectTypes:          []string{"public"},
 		IDTokenAlgs:           p.keys.Algorithms(),
@@ -79,6 +82,10 @@ func (p *Provider) metadata() metadata {
 		UILocales:             []string{"en", "de"},
 		ClaimsParameter:       true,
 		IssParameter:          true,
+	}
+	if p.cfg.Features.Introspection {
+		m.IntrospectionEndpoint = p.url(paths.Introspect)
+		m.IntrospectionAuthMethods = []string{"client_secret_basic", "client_secret_post"}
 	}
 	if !p.cfg.DisableEndSession {
 		m.EndSessionEndpoint = p.url(paths.EndSession)

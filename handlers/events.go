@@ -34,6 +34,7 @@ func EventNames() map[string]string {
 		"code.issued":        "an authorization code was issued",
 		"code.redeemed":      "an authorization code became tokens",
 		"code.reused":        "a spent code came again; its grant was revoked",
+		"token.issued":       "a client got a token on its own behalf",
 		"token.refreshed":    "a refresh token was rotated",
 		"token.repeated":     "a refresh token was answered again within the grace",
 		"refresh.reused":     "a spent refresh token came again; its grant was revoked",

@@ -141,7 +141,7 @@ func FuzzSessionCookie(f *testing.F) {
 func FuzzSealedToken(f *testing.F) {
 	p := bench(f)
 	g := &grant{rec: &storage.Record{Ref: grantRef(7, "AAAAAAAAAAAAAAAAAAAAAA")}}
-	good, err := p.sealAccess(g, []string{"openid"}, []string{"https://id.example"}, time.Now())
+	good, err := p.mintAccess(context.Background(), g, []string{"openid"}, []string{"https://id.example"}, time.Now())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func FuzzSealedToken(f *testing.F) {
 	f.Add(good + "A")
 	f.Add(handle.Access + strings.ReplaceAll(good[3:], "A", "\n"))
 	f.Fuzz(func(t *testing.T, raw string) {
-		if tok, ok := p.openAccess(raw); ok && raw != good {
+		if tok, ok, _ := p.openAccess(context.Background(), raw); ok && raw != good {
 			t.Fatalf("%q opens to %+v", raw, tok)
 		}
 	})

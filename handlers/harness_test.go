@@ -757,3 +757,6 @@ func jwtHeader(t testing.TB, token string) map[string]any {
 
 // nonceAttr is what differs between two drawings of a page.
 var nonceAttr = regexp.MustCompile(`nonce="[^"]*"`)
+
+// errTest is an outage.
+var errTest = errors.New("the database is away")

@@ -102,13 +102,9 @@ func (p *Provider) userClaims(ctx context.Context, c *clientreg.Client, g *grant
 // readHint verifies an ID token of this issuer that came back as a hint. It may
 // be expired: OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2.
 func (p *Provider) readHint(ctx context.Context, hint string) (*jose.Token, error) {
-	public, err := p.keys.Public(ctx)
+	keys, err := p.ownKeys(ctx)
 	if err != nil {
-		return nil, refuse("keys.outage", err)
-	}
-	keys := make([]jose.Key, len(public))
-	for i, k := range public {
-		keys[i] = jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key}
+		return nil, err
 	}
 	t, err := jose.Verify(hint, keys, p.keys.Algorithms())
 	switch {
@@ -120,4 +116,17 @@ func (p *Provider) readHint(ctx context.Context, hint string) (*jose.Token, erro
 		return nil, refuse("authorize.hint", errors.New("not an ID token of this issuer"))
 	}
 	return t, nil
+}
+
+// ownKeys are the published keys, to verify what we signed.
+func (p *Provider) ownKeys(ctx context.Context) ([]jose.Key, error) {
+	public, err := p.keys.Public(ctx)
+	if err != nil {
+		return nil, refuse("keys.outage", err)
+	}
+	keys := make([]jose.Key, len(public))
+	for i, k := range public {
+		keys[i] = jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key}
+	}
+	return keys, nil
 }

@@ -113,6 +113,9 @@ func (p *Provider) Routes() []Route {
 		{"revoke", p.path(c.Revoke), p.Revoke()},
 		{"consent", p.path(c.Consent), p.ConsentPage()},
 	}
+	if p.cfg.Features.Introspection {
+		routes = append(routes, Route{"introspect", p.path(c.Introspect), p.Introspect()})
+	}
 	if p.basePath != "" {
 		// Clients that do not know the path rule ask at both places, RFC 8414 §5.
 		routes = append(routes,

@@ -88,6 +88,7 @@ var reasons = map[string]fault{
 	// token endpoint, RFC 6749 §5.2
 	"token.no_grant_type": {"invalid_request", "grant_type is missing"},
 	"token.grant_type":    {"unsupported_grant_type", "grant_type is not supported"},
+	"token.formats":       {"invalid_target", "the resources want tokens of different formats: ask for one at a time"},
 	"token.resource":      {"invalid_target", "resource was not granted"},
 	"code.missing":        {"invalid_request", "code is missing"},
 	"code.malformed":      {"invalid_grant", "the authorization code is invalid, expired or was already used"},
@@ -121,6 +122,9 @@ var reasons = map[string]fault{
 	"access.revoked":  {"invalid_token", "the access token was revoked"},
 	"access.audience": {"invalid_token", "the access token is not meant for this resource"},
 	"access.scope":    {"insufficient_scope", "the access token lacks a scope"},
+
+	// introspection, RFC 7662
+	"introspect.missing": {"invalid_request", "token is missing"},
 
 	// revocation, RFC 7009
 	"revoke.missing": {"invalid_request", "token is missing"},

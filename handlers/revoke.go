@@ -38,7 +38,7 @@ func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) error {
 		return refuse("revoke.missing", nil)
 	case strings.HasPrefix(token, handle.Refresh):
 		err = p.revokeRefresh(r.Context(), r, c, token)
-	case strings.HasPrefix(token, handle.Access):
+	default:
 		err = p.revokeAccess(r.Context(), r, c, token)
 	}
 	if err != nil {
@@ -69,15 +69,15 @@ func (p *Provider) revokeRefresh(ctx context.Context, r *http.Request, c *client
 }
 
 func (p *Provider) revokeAccess(ctx context.Context, r *http.Request, c *clientreg.Client, token string) error {
-	t, ok := p.openAccess(token)
+	t, ok, err := p.openAccess(ctx, token)
 	now := p.now()
-	if !ok || now.Unix() >= t.Exp {
-		return nil
+	if err != nil || !ok || now.Unix() >= t.Exp {
+		return err
 	}
 	for range 8 { // a refresh may write the grant at the same moment
-		g, err := p.loadGrant(ctx, grantRef(t.Shard, t.Grant))
+		g, err := p.tokenGrant(ctx, t)
 		if err != nil {
-			if toError(err).Code == "invalid_grant" {
+			if toError(err).Code == "invalid_token" {
 				return nil
 			}
 			return err
@@ -86,19 +86,27 @@ func (p *Provider) revokeAccess(ctx context.Context, r *http.Request, c *clientr
 			return nil
 		}
 		g.revokeJTI(t, now)
+		if exp := time.Unix(t.Exp, 0).Add(time.Minute); g.rec.ExpiresAt.Before(exp) {
+			g.rec.ExpiresAt = exp
+		}
 		if err := g.encode(); err != nil {
 			return err
 		}
-		err = p.commit(ctx, storage.Update(*g.rec))
-		if errors.Is(err, storage.ErrConflict) {
+		op := storage.Update(*g.rec)
+		if g.rec.Version == 0 {
+			op = storage.Insert(*g.rec)
+		}
+		err = p.commit(ctx, op)
+		switch {
+		case errors.Is(err, storage.ErrConflict), errors.Is(err, storage.ErrExists):
 			continue
+		case errors.Is(err, storage.ErrConsumed), errors.Is(err, storage.ErrNotFound):
+			return nil // dead with its grant
+		case err != nil:
+			return err
 		}
-		if err == nil {
-			p.emit(ctx, r, Event{Name: "token.revoked", ClientID: c.ID, Subject: g.rec.Subject, Grant: g.rec.Key})
-		} else if revoked := revokedMeanwhile(err); toError(revoked).Code == "invalid_grant" {
-			err = nil
-		}
-		return err
+		p.emit(ctx, r, Event{Name: "token.revoked", ClientID: c.ID, Subject: g.rec.Subject, Grant: g.rec.Key})
+		return nil
 	}
 	return storage.ErrUnavailable
 }

@@ -25,18 +25,15 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var exchange func(context.Context, *http.Request, *clientreg.Client, form.Form) (*tokenResponse, error)
-	switch gt := f.Get("grant_type"); gt {
-	case "":
+	name := f.Get("grant_type")
+	if name == "" {
 		return refuse("token.no_grant_type", nil)
-	case "authorization_code":
-		exchange = p.exchangeCode
-	case "refresh_token":
-		exchange = p.exchangeRefresh
-	default:
+	}
+	exchange := p.grantTypes()[name]
+	if exchange == nil {
 		return refuse("token.grant_type", nil)
 	}
-	if !c.HasGrantType(f.Get("grant_type")) {
+	if !c.HasGrantType(name) {
 		return refuse("client.grant_type", nil)
 	}
 	res, err := exchange(r.Context(), r, c, f)
@@ -45,6 +42,21 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Pragma", "no-cache") // RFC 6749 §5.1
 	return writeJSON(w, http.StatusOK, res)
+}
+
+// exchange turns the credential of one grant type into tokens.
+type exchange func(context.Context, *http.Request, *clientreg.Client, form.Form) (*tokenResponse, error)
+
+// grantTypes are the grant types that are served.
+func (p *Provider) grantTypes() map[string]exchange {
+	m := map[string]exchange{
+		"authorization_code": p.exchangeCode,
+		"refresh_token":      p.exchangeRefresh,
+	}
+	if p.cfg.Features.ClientCredentials {
+		m["client_credentials"] = p.exchangeClient
+	}
+	return m
 }
 
 // tokenResponse is RFC 6749 §5.1, OpenID Connect Core §3.1.3.3, RFC 9396 §7.
@@ -75,7 +87,7 @@ func (p *Provider) mint(ctx context.Context, g *grant, is issue) (*tokenResponse
 		return nil, err
 	}
 	now := p.now()
-	access, err := p.sealAccess(g, is.scope, aud, now)
+	access, err := p.mintAccess(ctx, g, is.scope, aud, now)
 	if err != nil {
 		return nil, err
 	}

@@ -63,15 +63,15 @@ func (p *Provider) allowTokenOrigin(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	t, ok := p.openAccess(raw)
-	if !ok {
+	t, ok, err := p.openAccess(r.Context(), raw)
+	if err != nil || !ok {
 		return
 	}
-	rec, err := p.get(r.Context(), grantRef(t.Shard, t.Grant))
+	g, err := p.tokenGrant(r.Context(), t)
 	if err != nil {
 		return
 	}
-	if c, err := p.client(r.Context(), rec.Client); err == nil {
+	if c, err := p.client(r.Context(), g.rec.Client); err == nil {
 		allowOrigin(w, r, c)
 	}
 }
