@@ -2,10 +2,12 @@ package handlers_test
 
 import (
 	"encoding/base64"
+	"html"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -52,6 +54,37 @@ func TestAttackO_request(t *testing.T) {
 			w.call("/par", form, header...).clean().wantError(400, "invalid_request") // no redirect_uri outside
 			form = request("web", "request", c.object, "client_id", "")
 			w.call("/par", form, header...).clean().wantError(400, "request_not_supported")
+		})
+	}
+	// The refusal reaches a client that put everything into the object.
+	for _, c := range []struct {
+		name, payload, state string
+		kv                   []string
+		form                 bool
+	}{
+		{"state and mode inside", `{"state":"inner","response_mode":"form_post"}`, "inner", []string{"state", ""}, true},
+		{"the mode inside", `{"state":"inner","response_mode":"form_post"}`, "state-1", nil, true},
+		{"what is outside comes first", `{"state":"inner","response_mode":"form_post"}`, "state-1", []string{"response_mode", "query"}, false},
+		{"another mode", `{"state":"inner","response_mode":"cookie"}`, "inner", []string{"state", ""}, false},
+		{"control characters", `{"state":"a\u0000b","response_mode":"query\n"}`, "", []string{"state", ""}, false},
+		{"a long state", `{"state":"` + strings.Repeat("s", 1<<10+1) + `"}`, "", []string{"state", ""}, false},
+		{"other types", `{"state":1,"response_mode":["form_post"]}`, "", []string{"state", ""}, false},
+		{"twice", `{"state":"a","state":"b","response_mode":"form_post"}`, "", []string{"state", ""}, false},
+		{"markup", `{"state":"\"><script>alert(1)</script>","response_mode":"form_post"}`, `"><script>alert(1)</script>`, []string{"state", ""}, true},
+		{"deep", `{"state":"a","x":` + strings.Repeat("[", 99) + strings.Repeat("]", 99) + `}`, "", []string{"state", ""}, false},
+	} {
+		t.Run("O15 "+c.name, func(t *testing.T) {
+			out := b.in(t).get("/authorize?" + request("web", append(c.kv, "request", unsigned(`{"alg":"none"}`, c.payload))...).Encode()).clean()
+			if c.form {
+				state := html.EscapeString(c.state)
+				if out.StatusCode != 200 || !strings.Contains(out.body, `value="request_not_supported"`) || !strings.Contains(out.body, `value="`+state+`"`) {
+					t.Fatalf("status %d, want a form with %s:\n%s", out.StatusCode, state, out.body)
+				}
+				return
+			}
+			if q := out.wantRedirectError(webRedirect+"?error", "request_not_supported"); q.Get("state") != c.state {
+				t.Errorf("state %q, want %q", q.Get("state"), c.state)
+			}
 		})
 	}
 	t.Run("O12 registration parameter", func(t *testing.T) {

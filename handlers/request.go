@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
 	"github.com/idpkit/idpkit/internal/pkce"
+	"github.com/idpkit/idpkit/internal/strictjson"
 )
 
 // authRequest is an authorization request that has passed every check. It is
@@ -62,13 +64,43 @@ func proveRedirect(c *clientreg.Client, f form.Form) (reply, error) {
 		return reply{}, refuse("authorize.redirect_uri", nil)
 	}
 	to := reply{uri: uri, mode: "query"}
-	if m := f.All("response_mode"); len(m) == 1 && usableResponseMode(m[0], uri) {
-		to.mode = m[0]
+	modes, states := f.All("response_mode"), f.All("state")
+	if object := f.Get("request"); object != "" {
+		mode, state := answerWanted(object)
+		if len(modes) == 0 {
+			modes = []string{mode}
+		}
+		if len(states) == 0 {
+			states = []string{state}
+		}
 	}
-	if s := f.All("state"); len(s) == 1 && validText(s[0], maxState) {
-		to.state = s[0]
+	if len(modes) == 1 && usableResponseMode(modes[0], uri) {
+		to.mode = modes[0]
+	}
+	if len(states) == 1 && validText(states[0], maxState) {
+		to.state = states[0]
 	}
 	return to, nil
+}
+
+// answerWanted reads from a request object how its refusal reaches the client:
+// OpenID Connect Core §3.1.2.6 wants the state back, and a client that waits
+// for a form does not look at a query. That no signature is verified gives
+// nobody anything, for both may stand in the query too.
+func answerWanted(object string) (mode, state string) {
+	var in struct {
+		ResponseMode string `json:"response_mode"`
+		State        string `json:"state"`
+	}
+	parts := strings.Split(object, ".")
+	if len(parts) != 3 {
+		return "", ""
+	}
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(parts[1])
+	if err != nil || strictjson.Unmarshal(payload, &in, 8) != nil {
+		return "", ""
+	}
+	return in.ResponseMode, in.State
 }
 
 // readRequest runs every check of an authorization request, the same at PAR
