@@ -175,6 +175,40 @@ func TestMatchRedirectURI(t *testing.T) {
 	}
 }
 
+// TestCutLoopback: the exception is narrow by itself, not only behind the rules
+// of registration.
+func TestCutLoopback(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		uri, host, rest string
+		local           bool
+	}{
+		{"http://127.0.0.1:51004/cb?x", "127.0.0.1", "/cb?x", false},
+		{"http://[::1]?x", "[::1]", "?x", false},
+		{"http://127.0.0.1", "127.0.0.1", "", false},
+		{"http://localhost:1/", "localhost", "/", true},
+		{"http://localhost:1/", "", "", false},
+		{"https://127.0.0.1/", "", "", false},
+		{"http://127.0.0.1.evil.example/", "", "", false},
+		{"http://127.0.0.1:1@evil.example/", "", "", false},
+		{"http://127.0.0.1:1.evil.example/", "", "", false},
+		{"http://127.0.0.1@evil.example/", "", "", false},
+		{"http://127.0.0.1\\evil.example/", "", "", false},
+		{"http://127.0.0.1#x", "", "", false},
+		{"http://127.0.0.1:/", "", "", false},
+		{"http://127.0.0.1:123456/", "", "", false},
+		{"http://[::1].evil.example/", "", "", false},
+		{"http://localhost.evil.example/", "", "", true},
+		{"http://x@127.0.0.1/", "", "", true},
+	} {
+		c := Client{AllowLocalhostRedirect: tc.local}
+		host, rest, ok := c.cutLoopback(tc.uri)
+		if host != tc.host || rest != tc.rest || ok != (tc.host != "") {
+			t.Errorf("%q: %q, %q, %v", tc.uri, host, rest, ok)
+		}
+	}
+}
+
 // FuzzMatchRedirectURI compares with byte equality: what matches and is not
 // equal is http on a loopback literal of a native client, and equal to a
 // registered URI once both ports are cut out, found here by another way.

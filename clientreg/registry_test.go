@@ -334,6 +334,14 @@ func TestCachedPanic(t *testing.T) {
 	}
 }
 
+// waiting is a context that tells when somebody waits for it.
+type waiting struct {
+	context.Context
+	waits func()
+}
+
+func (w waiting) Done() <-chan struct{} { w.waits(); return w.Context.Done() }
+
 // TestCachedSingleFlight: many who wait are one call, and get copies.
 func TestCachedSingleFlight(t *testing.T) {
 	t.Parallel()
@@ -345,19 +353,22 @@ func TestCachedSingleFlight(t *testing.T) {
 	}}
 	r := clientreg.Cached(s, time.Hour, nil)
 	results := make(chan *clientreg.Client, 20)
-	ask := func() {
-		c, err := r.Client(t.Context(), "a")
+	var joined sync.WaitGroup
+	joined.Add(19)
+	ask := func(ctx context.Context) {
+		c, err := r.Client(ctx, "a")
 		if err != nil {
 			t.Error(err)
 			c = client("error")
 		}
 		results <- c
 	}
-	go ask()
+	go ask(t.Context())
 	<-entered
 	for range 19 {
-		go ask()
+		go ask(waiting{t.Context(), joined.Done})
 	}
+	joined.Wait()
 	// Whoever has a dead context leaves, the flight goes on.
 	dead, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -393,10 +404,14 @@ func TestCachedLeaderLeaves(t *testing.T) {
 	}}
 	r := clientreg.Cached(s, time.Hour, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	leader, follower := make(chan error, 1), make(chan error, 1)
+	leader, follower, joined := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	go func() { _, err := r.Client(ctx, "a"); leader <- err }()
 	<-entered
-	go func() { _, err := r.Client(t.Context(), "a"); follower <- err }()
+	go func() {
+		_, err := r.Client(waiting{t.Context(), func() { close(joined) }}, "a")
+		follower <- err
+	}()
+	<-joined
 	cancel()
 	if err := <-leader; !errors.Is(err, context.Canceled) {
 		t.Errorf("leader: %v", err)

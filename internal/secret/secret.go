@@ -169,7 +169,8 @@ func (p phc) verify(presented string) bool {
 		tag := argon2.IDKey([]byte(presented), p.salt, p.passes, p.memory, p.threads, uint32(len(p.tag)))
 		return subtle.ConstantTimeCompare(tag, p.tag) == 1
 	case kindBcrypt:
-		// bcrypt ignores what is beyond 72 bytes: two passwords would be one.
+		// bcrypt ignores what is beyond 72 bytes, and repeats a shorter password
+		// with a NUL between: two passwords would be one.
 		return len(presented) <= 72 && !strings.Contains(presented, "\x00") &&
 			bcrypt.CompareHashAndPassword([]byte(p.bcrypt), []byte(presented)) == nil
 	}
