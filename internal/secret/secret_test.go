@@ -185,7 +185,10 @@ func TestSlots(t *testing.T) {
 	results := make(chan error, 3)
 	go func() { _, err := h.Verify(ctx, slow, "x"); results <- err }()
 	go func() { results <- h.DummyPassword(ctx, "x") }()
-	go func() { _, err := h.Verify(ctx, "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "x"); results <- err }()
+	go func() {
+		_, err := h.Verify(ctx, "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "x")
+		results <- err
+	}()
 	if ok, err := h.Verify(t.Context(), HashGenerated("quick"), "quick"); err != nil || !ok {
 		t.Errorf("a quick one: %v, %v", ok, err)
 	}
