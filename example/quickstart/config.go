@@ -459,6 +459,9 @@ func (c *config) provider(store storage.Storage, secrets [][]byte, log *slog.Log
 	if err != nil {
 		return handlers.Config{}, err
 	}
+	if len(c.ACRValues) > 0 {
+		table.acr = c.ACRValues[0]
+	}
 	registry, err := clientreg.Static(append(own, c.clients...)...)
 	if err != nil {
 		return handlers.Config{}, err
@@ -486,7 +489,7 @@ func (c *config) provider(store storage.Storage, secrets [][]byte, log *slog.Log
 		pc.Scopes = append(pc.Scopes, handlers.Scope(s))
 	}
 	for _, a := range c.APIs {
-		pc.APIs = append(pc.APIs, handlers.API(a))
+		pc.APIs = append(pc.APIs, handlers.API{Identifier: a.Identifier, Name: a.Name, Scopes: a.Scopes})
 	}
 	for i := range c.Details {
 		pc.Details = append(pc.Details, &c.Details[i])

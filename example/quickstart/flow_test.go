@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -246,4 +247,25 @@ func TestIssuerPath(t *testing.T) {
 		t.Errorf("ended at %s:\n%s", list.url, list.body)
 	}
 	has(t, "outside", b.get("/account"), 404)
+}
+
+// A sign-in by password has the first of acr_values.
+func TestACR(t *testing.T) {
+	t.Parallel()
+	r := start(t, t.TempDir(), func(c *config) { c.ACRValues = []string{"urn:example:password", "urn:example:two"} })
+	b, a := newBrowser(r), newApp(r)
+	consent := b.signIn(b.get(a.push(url.Values{"acr_values": {"urn:example:two urn:example:password"}})), "alice", "wonderland")
+	a.redeem(b.press(consent, "allow", nil).location)
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(a.ID, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct {
+		ACR string   `json:"acr"`
+		AMR []string `json:"amr"`
+	}
+	decode(t, string(payload), &claims)
+	if claims.ACR != "urn:example:password" || len(claims.AMR) != 1 || claims.AMR[0] != "pwd" {
+		t.Errorf("ID token: %s", payload)
+	}
 }

@@ -36,6 +36,7 @@ type users struct {
 	hashes map[string]argonHash // by username
 	dummy  argonHash            // verified where there is no user
 	slots  chan struct{}        // bounds the memory that verifications take
+	acr    string               // what a sign-in by password is, "" for nothing in particular
 }
 
 // verifications is how many passwords are verified at once; each takes the
@@ -100,7 +101,7 @@ func (t *users) VerifyPassword(ctx context.Context, username, password string) (
 	if u.Disabled {
 		return handlers.Login{}, handlers.ErrUserDisabled
 	}
-	return handlers.Login{Subject: u.subject(), AMR: []string{"pwd"}}, nil
+	return handlers.Login{Subject: u.subject(), ACR: t.acr, AMR: []string{"pwd"}}, nil
 }
 
 // argonHash is an argon2id hash in the form of the Password Hashing Competition:
