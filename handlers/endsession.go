@@ -53,12 +53,11 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s == nil {
-		byClient := ""
-		if q.hinted && q.client != nil {
-			byClient = q.client.ID
-		}
-		if err := p.finishEnding(ctx, r, byClient); err != nil {
+		if s, err = p.endedSession(ctx, r); err != nil {
 			return err
+		}
+		if s != nil {
+			return p.finishLogout(w, r, s, q)
 		}
 		return p.loggedOut(w, r, q)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,6 +30,7 @@ type trial struct {
 
 type faultFlow struct {
 	name    string
+	users   func(*handlers.Config) // nil: the kit's own sessions
 	prepare func(l *lab) trial
 }
 
@@ -77,7 +77,11 @@ func TestFaults(t *testing.T) {
 	for _, flow := range faultFlows() {
 		t.Run(flow.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, noLimits, patient)
+			opts := []func(*handlers.Config){noLimits, patient}
+			if flow.users != nil {
+				opts = append(opts, flow.users)
+			}
+			l := newLab(t, opts...)
 			hasty := l.cfg
 			hasty.Timeout = 60 * time.Millisecond
 			short, err := handlers.New(hasty)
@@ -123,7 +127,7 @@ func TestFaults(t *testing.T) {
 					l.serve(long.Handler())
 					where := flow.name + ", call " + itoa(k) + " (" + calls[k-1].Method + "), " + f.name
 
-					if m := leaks.FindString(res.body); m != "" {
+					if m := leak(res.body); m != "" {
 						t.Errorf("%s: the answer says %q", where, m)
 					}
 					var won []response
@@ -213,7 +217,24 @@ func (l *lab) lives(client string, tok response) {
 	}
 }
 
+// appUsers has login sessions of its own: the cookie "app" is alice's.
+type appUsers struct{ *users }
+
+func (appUsers) CurrentLogin(r *http.Request) (*handlers.Login, error) {
+	c, err := r.Cookie("app")
+	if err != nil {
+		return nil, nil
+	}
+	return &handlers.Login{Subject: "sub-alice", SessionID: c.Value, At: time.Now()}, nil
+}
+
+func (appUsers) EndLogin(w http.ResponseWriter, _ *http.Request, _ string) error {
+	http.SetCookie(w, &http.Cookie{Name: "app", MaxAge: -1, Path: "/"})
+	return nil
+}
+
 func faultFlows() []faultFlow {
+	var sessions atomic.Int64
 	wins := func(code string) func(response) bool {
 		return func(r response) bool { return redirectError(r) == code }
 	}
@@ -253,7 +274,7 @@ func faultFlows() []faultFlow {
 	flows := []faultFlow{}
 	add := func(name string, prepare func(b func(*lab) *browser, l *lab) trial) {
 		b := signedIn()
-		flows = append(flows, faultFlow{name, func(l *lab) trial { return prepare(b, l) }})
+		flows = append(flows, faultFlow{name: name, prepare: func(l *lab) trial { return prepare(b, l) }})
 	}
 
 	add("push", func(_ func(*lab) *browser, l *lab) trial {
@@ -433,5 +454,30 @@ func faultFlows() []faultFlow {
 			}
 		}}
 	})
-	return slices.Clip(flows)
+	add("logout, session of the application", func(_ func(*lab) *browser, l *lab) trial {
+		br := l.browser()
+		root, _ := url.Parse(l.srv.URL)
+		id, _ := pkcePair(itoa(int(sessions.Add(1))))
+		br.c.Jar.SetCookies(root, []*http.Cookie{{Name: "app", Value: id, Path: "/"}})
+		_, v := br.allow(br.begin(request("spa", append(offline, "prompt", "consent")...))).location()
+		tok := l.redeem("spa", v.Get("code")).want(200)
+		_, v = br.allow(br.begin(request("spa", "prompt", "consent"))).location()
+		plain := l.redeem("spa", v.Get("code")).want(200)
+		q := url.Values{"id_token_hint": {tok.str("id_token")}, "post_logout_redirect_uri": {"https://app.example/bye"}}.Encode()
+		return trial{do: func() response { return br.get("/logout?" + q) },
+			won: func(r response) bool { return strings.HasPrefix(r.Header.Get("Location"), "https://app.example/bye") }, many: true, heals: true,
+			check: func(won []response) {
+				if len(won) > 0 { // I5
+					l.dead("spa", plain)
+					l.dead("spa", tok)
+					for _, c := range br.c.Jar.Cookies(root) {
+						if c.Name == "app" {
+							l.t.Error("the application's session goes on")
+						}
+					}
+				}
+			}}
+	})
+	flows[len(flows)-1].users = func(c *handlers.Config) { c.Users, c.LoginURL = appUsers{newUsers()}, "/own-login" }
+	return flows
 }

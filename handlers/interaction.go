@@ -327,9 +327,14 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 	s := &session{key: hostSessionKey(l.SessionID), login: l}
 	s.salt = s.key
 	if _, host := p.cfg.Users.(SessionSource); !host {
-		err := p.finishEnding(ctx, r, "")
+		left, err := p.endedSession(ctx, r)
 		if err != nil {
 			return err
+		}
+		if left != nil {
+			if err := p.endSession(ctx, r, left.key, ""); err != nil {
+				return err
+			}
 		}
 		if s, err = p.startSession(ctx, w, r, i.s, l); err != nil {
 			return err

@@ -20,6 +20,7 @@ type session struct {
 	key   string // what grants carry in their Session column; no credential
 	login Login
 	salt  string // makes the sid of each client
+	ended bool   // signed out, whatever the cookie or the application says
 	rec   *storage.Record
 	data  sessionData
 }
@@ -50,19 +51,18 @@ func (s *session) sid(clientID string) string {
 
 // currentSession returns who is signed in at the browser, or nil.
 func (p *Provider) currentSession(ctx context.Context, r *http.Request) (*session, error) {
-	if src, ok := p.cfg.Users.(SessionSource); ok {
-		return p.hostSession(ctx, src, r)
-	}
-	s, err := p.cookieSession(ctx, r)
+	s, err := p.browserSession(ctx, r)
 	if err != nil || s == nil || !p.alive(s) {
 		return nil, err
 	}
 	return s, nil
 }
 
-// cookieSession returns the session that the browser's cookie opens, alive or
-// not.
-func (p *Provider) cookieSession(ctx context.Context, r *http.Request) (*session, error) {
+// browserSession returns the session that the browser has, alive or not.
+func (p *Provider) browserSession(ctx context.Context, r *http.Request) (*session, error) {
+	if src, ok := p.cfg.Users.(SessionSource); ok {
+		return p.hostSession(ctx, src, r)
+	}
 	key, secret, ok := p.sessionCookie(r)
 	if !ok {
 		return nil, nil
@@ -78,15 +78,15 @@ func (p *Provider) cookieSession(ctx context.Context, r *http.Request) (*session
 	return s, nil
 }
 
-// finishEnding revokes what a session of this browser left behind when it was
-// marked as ended and the answer was lost: whoever tries again must be able to
-// believe the answer.
-func (p *Provider) finishEnding(ctx context.Context, r *http.Request, byClient string) error {
-	s, err := p.cookieSession(ctx, r)
-	if err != nil || s == nil || s.rec.State == storage.Active {
-		return err
+// endedSession returns the session of this browser that was marked as ended, or
+// nil. When the answer was lost, or what came after the mark failed, it has
+// left grants behind: whoever tries again must be able to believe the answer.
+func (p *Provider) endedSession(ctx context.Context, r *http.Request) (*session, error) {
+	s, err := p.browserSession(ctx, r)
+	if err != nil || s == nil || !s.ended {
+		return nil, err
 	}
-	return p.endSession(ctx, r, s.key, byClient)
+	return s, nil
 }
 
 // CurrentLogin tells who is signed in at the browser, or nil: for pages of the
@@ -108,7 +108,7 @@ func (p *Provider) loadSession(ctx context.Context, key string) (*session, error
 	if err != nil {
 		return nil, err
 	}
-	s := &session{key: key, rec: rec}
+	s := &session{key: key, rec: rec, ended: rec.State != storage.Active}
 	if json.Unmarshal(rec.Data, &s.data) != nil {
 		return nil, nil
 	}
@@ -117,10 +117,14 @@ func (p *Provider) loadSession(ctx context.Context, key string) (*session, error
 	return s, nil
 }
 
-// alive tells whether a session was not ended and is within its lifetimes.
+// alive tells whether a session was not ended and is within its lifetimes, which
+// for the application's are the application's matter.
 func (p *Provider) alive(s *session) bool {
+	if s.ended || s.rec == nil {
+		return !s.ended
+	}
 	now := p.now()
-	return s.rec.State == storage.Active && now.Before(s.data.Until) && now.Sub(s.data.Seen) < p.cfg.TTL.SessionIdle
+	return now.Before(s.data.Until) && now.Sub(s.data.Seen) < p.cfg.TTL.SessionIdle
 }
 
 // hostSession asks the application. A session that EndSession has ended stays
@@ -141,8 +145,7 @@ func (p *Provider) hostSession(ctx context.Context, src SessionSource, r *http.R
 	}
 	s := &session{key: hostSessionKey(l.SessionID), login: *l}
 	s.salt = s.key
-	gone, err := p.sessionEnded(ctx, s.key)
-	if err != nil || gone {
+	if s.ended, err = p.sessionEnded(ctx, s.key); err != nil {
 		return nil, err
 	}
 	return s, nil
