@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,9 +14,10 @@ import (
 
 // credentials are what a request says of its client. RFC 6749 §2.3.
 type credentials struct {
-	method string   // client_secret_basic, client_secret_post or none
-	ids    []string // candidates, best first
-	secret []string // candidates, the same order
+	method    string   // client_secret_basic, client_secret_post, private_key_jwt or none
+	ids       []string // candidates, best first
+	secret    []string // candidates, the same order
+	assertion string   // of private_key_jwt
 }
 
 const maxSecret = 1 << 10 // bytes of a presented secret
@@ -52,7 +52,7 @@ func (p *Provider) checkCredentials(ctx context.Context, w http.ResponseWriter, 
 		}
 	}
 	if err != nil {
-		if cred.method != "none" && toError(err).Code == "invalid_client" {
+		if len(cred.secret) > 0 && toError(err).Code == "invalid_client" {
 			p.secrets.Dummy(ctx, cred.secret[0]) // an unknown client takes as long as a wrong secret
 		}
 		return nil, err
@@ -65,6 +65,8 @@ func (p *Provider) checkCredentials(ctx context.Context, w http.ResponseWriter, 
 		return nil, refuse("client.method", nil)
 	case cred.method == "none":
 		return c, nil
+	case cred.method == "private_key_jwt":
+		return c, p.checkAssertion(ctx, r, c, cred.assertion)
 	}
 	return c, p.checkSecret(ctx, c, cred)
 }
@@ -121,11 +123,11 @@ func readCredentials(r *http.Request, f form.Form) (credentials, error) {
 		if secret != "" {
 			return credentials{}, refuse("client.several", nil)
 		}
-		return credentials{}, refuse("client.method", errors.New("client assertions are not supported"))
+		return readAssertion(f)
 	case id == "":
 		return credentials{}, refuse("client.missing", nil)
 	case secret != "":
-		return credentials{"client_secret_post", []string{id}, []string{secret}}, nil
+		return credentials{method: "client_secret_post", ids: []string{id}, secret: []string{secret}}, nil
 	}
 	return credentials{method: "none", ids: []string{id}}, nil
 }
@@ -148,7 +150,7 @@ func parseBasic(h string) (credentials, error) {
 	if secret == "" {
 		return credentials{}, refuse("client.secret", nil)
 	}
-	c := credentials{"client_secret_basic", []string{id}, []string{secret}}
+	c := credentials{method: "client_secret_basic", ids: []string{id}, secret: []string{secret}}
 	decodedID, err1 := url.QueryUnescape(id)
 	decodedSecret, err2 := url.QueryUnescape(secret)
 	if err1 == nil && err2 == nil && (decodedID != id || decodedSecret != secret) && decodedID != "" {

@@ -111,6 +111,12 @@ type Config struct {
 	// Now is the clock. nil: time.Now.
 	Now func() time.Time
 
+	// InsecureFetchLoopback lets the provider read the clients' key sets from
+	// loopback addresses too. Only for tests and the conformance suite: in
+	// production whoever registers a client could reach what listens there.
+	// Certificates are verified all the same.
+	InsecureFetchLoopback bool
+
 	// Rand is the source of randomness. nil: crypto/rand. Only tests set it.
 	Rand io.Reader
 }

@@ -34,8 +34,11 @@ type metadata struct {
 	SubjectTypes             []string `json:"subject_types_supported"`
 	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
 	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgs       []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	IntrospectionAuthAlgs    []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	Challenges               []string `json:"code_challenge_methods_supported"`
 	PromptValues             []string `json:"prompt_values_supported"`
 	ClaimTypes               []string `json:"claim_types_supported"`
@@ -57,7 +60,7 @@ func (p *Provider) Discovery() http.Handler {
 
 func (p *Provider) metadata() metadata {
 	paths := &p.cfg.Paths
-	authMethods := []string{"client_secret_basic", "client_secret_post", "none"}
+	authMethods := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "none"}
 	m := metadata{
 		Issuer:                p.cfg.Issuer,
 		AuthorizationEndpoint: p.url(paths.Authorize),
@@ -74,7 +77,9 @@ func (p *Provider) metadata() metadata {
 		SubjectTypes:          []string{"public"},
 		IDTokenAlgs:           p.keys.Algorithms(),
 		TokenAuthMethods:      authMethods,
+		TokenAuthAlgs:         assertionAlgs(),
 		RevocationAuthMethods: authMethods,
+		RevocationAuthAlgs:    assertionAlgs(),
 		Challenges:            []string{"S256"},
 		PromptValues:          []string{"none", "login", "consent", "select_account"},
 		ClaimTypes:            []string{"normal"},
@@ -85,7 +90,8 @@ func (p *Provider) metadata() metadata {
 	}
 	if p.cfg.Features.Introspection {
 		m.IntrospectionEndpoint = p.url(paths.Introspect)
-		m.IntrospectionAuthMethods = []string{"client_secret_basic", "client_secret_post"}
+		m.IntrospectionAuthMethods = []string{"client_secret_basic", "client_secret_post", "private_key_jwt"}
+		m.IntrospectionAuthAlgs = assertionAlgs()
 	}
 	if !p.cfg.DisableEndSession {
 		m.EndSessionEndpoint = p.url(paths.EndSession)

@@ -41,6 +41,7 @@ func EventNames() map[string]string {
 		"token.revoked":      "one access token was revoked",
 		"grant.revoked":      "a grant and everything issued under it was revoked",
 		"client.auth_failed": "client authentication failed",
+		"assertion.replayed": "a client assertion came again",
 		"session.started":    "a browser session began",
 		"session.ended":      "a browser session was ended",
 		"key.rotated":        "a signing key was made",

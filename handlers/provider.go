@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/internal/fetch"
 	"github.com/idpkit/idpkit/internal/handle"
 	"github.com/idpkit/idpkit/internal/seal"
 	"github.com/idpkit/idpkit/internal/secret"
@@ -36,6 +37,7 @@ type Provider struct {
 	csrf      *http.CrossOriginProtection
 	rand      io.Reader
 	limits    limiters
+	fetch     *fetch.Fetcher // of what clients name by URL
 }
 
 // New checks the configuration and returns a provider. It reports all mistakes
@@ -65,6 +67,7 @@ func New(cfg Config) (*Provider, error) {
 		rand:      handle.Source(cfg.Rand),
 		scopes:    mergeScopes(cfg.Scopes),
 		limits:    newLimiters(&cfg),
+		fetch:     newFetcher(&cfg, nil),
 	}
 	if err := p.csrf.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, err

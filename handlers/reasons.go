@@ -32,6 +32,24 @@ var reasons = map[string]fault{
 	"client.mismatch":       {"invalid_request", "client_id does not match the client that authenticated"},
 	"client.grant_type":     {"unauthorized_client", "the client is not registered for this grant type"},
 
+	// client assertions, RFC 7523 §3
+	"assertion.type":      {"invalid_client", "client authentication failed"},
+	"assertion.malformed": {"invalid_client", "client authentication failed"},
+	"assertion.algorithm": {"invalid_client", "client authentication failed"},
+	"assertion.keys":      {"invalid_client", "client authentication failed"}, // the client's key set cannot be had or used
+	"assertion.key":       {"invalid_client", "client authentication failed"}, // no key of the set fits
+	"assertion.signature": {"invalid_client", "client authentication failed"},
+	"assertion.typ":       {"invalid_client", "client authentication failed"},
+	"assertion.subject":   {"invalid_client", "client authentication failed"},
+	"assertion.audience":  {"invalid_client", "client authentication failed"},
+	"assertion.no_exp":    {"invalid_client", "client authentication failed"},
+	"assertion.expired":   {"invalid_client", "client authentication failed"},
+	"assertion.lifetime":  {"invalid_client", "client authentication failed"},
+	"assertion.iat":       {"invalid_client", "client authentication failed"},
+	"assertion.nbf":       {"invalid_client", "client authentication failed"},
+	"assertion.jti":       {"invalid_client", "client authentication failed"},
+	"assertion.replayed":  {"invalid_client", "client authentication failed"},
+
 	// authorization requests, RFC 6749 §4.1.1, OpenID Connect Core §3.1.2.1
 	"authorize.client":           {"invalid_request", "client_id is missing or unknown"},
 	"authorize.redirect_uri":     {"invalid_request", "redirect_uri is missing or not registered for the client"},
