@@ -94,8 +94,8 @@ type Config struct {
 	// checks. It may refuse; it cannot allow what the checks refused.
 	Policy Policy
 
-	// Limiter holds guessing of passwords and client secrets back. nil: buckets
-	// in memory, which count per process.
+	// Limiter holds guessing of passwords, client secrets and user codes back.
+	// nil: buckets in memory, which count per process.
 	Limiter middleware.Limiter
 
 	// Events receives what happened, in the request's goroutine. It must be fast.
@@ -134,6 +134,9 @@ type Paths struct {
 	EndSession string // /logout
 	Login      string // /login, the built-in page
 	Consent    string // /consent
+
+	DeviceAuthorization string // /device_authorization, RFC 8628 §3.1
+	Device              string // /device: where people enter a device's code, RFC 8628 §3.3
 }
 
 // TTL holds lifetimes. Zero means the default given here; a negative value is
@@ -150,6 +153,7 @@ type TTL struct {
 	SessionIdle time.Duration // 24 h
 	Consent     time.Duration // 365 days: how long a remembered consent lasts
 	KeyRotation time.Duration // 90 days between signing keys
+	Device      time.Duration // 10 min: device and user codes; 1 to 30 min. RFC 8628 §3.2
 
 	// Grace is how long a refresh token is answered again with the same
 	// successor while that one was never used. 0: 60 s; NoGrace: never.
@@ -186,6 +190,7 @@ type API struct {
 type Features struct {
 	ClientCredentials bool // RFC 6749 §4.4: clients on their own behalf
 	Introspection     bool // RFC 7662
+	Device            bool // RFC 8628: devices without a browser
 }
 
 // Policy refuses by returning an error; an *Error goes to the client as it is,
@@ -220,6 +225,7 @@ func (c *Config) setDefaults() {
 	def(&t.SessionIdle, day)
 	def(&t.Consent, 365*day)
 	def(&t.KeyRotation, 90*day)
+	def(&t.Device, 10*time.Minute)
 	def(&t.Grace, time.Minute)
 	def(&c.Timeout, 5*time.Second)
 	if t.Grace == NoGrace {
@@ -241,6 +247,8 @@ func (c *Config) setDefaults() {
 	path(&p.EndSession, "/logout")
 	path(&p.Login, "/login")
 	path(&p.Consent, "/consent")
+	path(&p.DeviceAuthorization, "/device_authorization")
+	path(&p.Device, "/device")
 	if len(c.SigningAlgs) == 0 {
 		c.SigningAlgs = []string{"ES256", "RS256"}
 	}

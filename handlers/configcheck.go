@@ -54,6 +54,7 @@ var configRules = map[string]struct{ rule, fix string }{
 	"IDP144": {"must be at most 10 minutes", "A longer grace lets a stolen refresh token work for longer."},
 	"IDP145": {"must be at least one hour", "Keys are published ten minutes before use; rotate daily at most."},
 	"IDP146": {"must be whole seconds", "Lifetimes are told to clients in seconds."},
+	"IDP147": {"must be between 1 and 30 minutes", "A device code lives for ten minutes; RFC 8628 §5.1 wants little time to guess."},
 
 	"IDP150": {"is not a scope token", "Use printable ASCII without blanks, quotes or backslashes. RFC 6749 §3.3."},
 	"IDP151": {"must be an absolute URI without fragment", "RFC 8707 §2."},
@@ -177,7 +178,7 @@ func (c *Config) checkPaths(k *configCheck) {
 	all := []struct{ field, path string }{
 		{"Paths.Authorize", p.Authorize}, {"Paths.PAR", p.PAR}, {"Paths.Token", p.Token}, {"Paths.UserInfo", p.UserInfo},
 		{"Paths.JWKS", p.JWKS}, {"Paths.Revoke", p.Revoke}, {"Paths.Introspect", p.Introspect}, {"Paths.EndSession", p.EndSession},
-		{"Paths.Login", p.Login}, {"Paths.Consent", p.Consent},
+		{"Paths.Login", p.Login}, {"Paths.Consent", p.Consent}, {"Paths.DeviceAuthorization", p.DeviceAuthorization}, {"Paths.Device", p.Device},
 	}
 	for i, e := range all {
 		if !validPath(e.path) {
@@ -211,7 +212,7 @@ func (c *Config) checkTTL(k *configCheck) {
 	}{
 		{"TTL.Code", t.Code}, {"TTL.PAR", t.PAR}, {"TTL.Interaction", t.Interaction}, {"TTL.Access", t.Access}, {"TTL.ID", t.ID},
 		{"TTL.RefreshIdle", t.RefreshIdle}, {"TTL.Refresh", t.Refresh}, {"TTL.Session", t.Session}, {"TTL.SessionIdle", t.SessionIdle},
-		{"TTL.Consent", t.Consent}, {"TTL.KeyRotation", t.KeyRotation}, {"TTL.Grace", t.Grace},
+		{"TTL.Consent", t.Consent}, {"TTL.KeyRotation", t.KeyRotation}, {"TTL.Grace", t.Grace}, {"TTL.Device", t.Device},
 	}
 	for _, e := range all {
 		if e.d < 0 {
@@ -228,6 +229,7 @@ func (c *Config) checkTTL(k *configCheck) {
 	k.demand(t.SessionIdle <= t.Session, "IDP143", "TTL.SessionIdle")
 	k.demand(t.Grace <= 10*time.Minute, "IDP144", "TTL.Grace")
 	k.demand(t.KeyRotation < 0 || t.KeyRotation >= time.Hour, "IDP145", "TTL.KeyRotation")
+	k.demand(t.Device < 0 || t.Device >= time.Minute && t.Device <= 30*time.Minute, "IDP147", "TTL.Device")
 }
 
 func (c *Config) checkNames(k *configCheck) {

@@ -70,6 +70,10 @@ func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 	if u, err := url.Parse(i.f.req.RedirectURI); err == nil {
 		v.RedirectHost = u.Host
 	}
+	if i.Device != nil { // every device is confirmed: nothing to remember
+		v.Device = &ui.Device{UserCode: i.Device.UserCode, Location: i.Device.Addr}
+		v.CanRemember = false
+	}
 	for _, s := range i.Asked.Scopes {
 		v.Scopes = append(v.Scopes, ui.Scope{Name: s.Name, Description: firstOf(s.Title, s.Description), Required: s.Required, Known: s.Known})
 	}

@@ -26,6 +26,7 @@ type metadata struct {
 	RevocationEndpoint       string   `json:"revocation_endpoint"`
 	IntrospectionEndpoint    string   `json:"introspection_endpoint,omitempty"`
 	EndSessionEndpoint       string   `json:"end_session_endpoint,omitempty"`
+	DeviceEndpoint           string   `json:"device_authorization_endpoint,omitempty"` // RFC 8628 §4
 	Scopes                   []string `json:"scopes_supported"`
 	ResponseTypes            []string `json:"response_types_supported"`
 	ResponseModes            []string `json:"response_modes_supported"`
@@ -92,6 +93,9 @@ func (p *Provider) metadata() metadata {
 		m.IntrospectionEndpoint = p.url(paths.Introspect)
 		m.IntrospectionAuthMethods = []string{"client_secret_basic", "client_secret_post", "private_key_jwt"}
 		m.IntrospectionAuthAlgs = assertionAlgs()
+	}
+	if p.cfg.Features.Device {
+		m.DeviceEndpoint = p.url(paths.DeviceAuthorization)
 	}
 	if !p.cfg.DisableEndSession {
 		m.EndSessionEndpoint = p.url(paths.EndSession)

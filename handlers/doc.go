@@ -65,6 +65,7 @@
 //	IDP144 the grace of refresh tokens is too long
 //	IDP145 keys rotate too often
 //	IDP146 a lifetime is not whole seconds
+//	IDP147 device codes live too long or too short
 //	IDP150 a scope's name is malformed
 //	IDP151 a resource's identifier is malformed
 //	IDP152 a detail type has no type

@@ -104,8 +104,11 @@ func allowOrigin(w http.ResponseWriter, r *http.Request, c *clientreg.Client) {
 
 func (p *Provider) logRefusal(r *http.Request, endpoint string, e *Error) {
 	level := slog.LevelInfo
-	if e.Status() >= 500 {
+	switch {
+	case e.Status() >= 500:
 		level = slog.LevelError
+	case e.Code == "authorization_pending": // every few seconds, and no refusal
+		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{slog.String("endpoint", endpoint), slog.String("error", e.Code), slog.String("reason", e.Reason)}
 	if a := middleware.RemoteAddr(r); a.IsValid() {

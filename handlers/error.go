@@ -46,14 +46,12 @@ func (e *Error) Status() int {
 	switch e.Code {
 	case "invalid_client", "invalid_token", "login_required":
 		return http.StatusUnauthorized
-	case "access_denied", "insufficient_scope":
+	case "insufficient_scope":
 		return http.StatusForbidden
 	case "temporarily_unavailable":
 		return http.StatusServiceUnavailable
 	case "server_error":
 		return http.StatusInternalServerError
-	case "slow_down":
-		return http.StatusTooManyRequests
 	}
 	switch e.Reason {
 	case "request.too_large":

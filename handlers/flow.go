@@ -21,6 +21,7 @@ type flow struct {
 	par      *storage.Ref // the pushed request; nil: none
 	byPAR    bool         // pushed by the client, not posted by the browser
 	deadline time.Time    // of the whole sign-in
+	device   *deviceRef   // who waits for the answer; nil: the redirect URI
 
 	at       *storage.Ref // the interaction being answered; nil: at the authorization endpoint
 	signedIn bool         // the user has authenticated within this flow
@@ -69,7 +70,7 @@ func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decisio
 		return stepLogin, decision{}, nil
 	}
 	all := decision{scope: q.Scope, details: q.Details}
-	if q.prompt("consent") {
+	if q.prompt("consent") || f.device != nil { // RFC 8628 §5.4: nobody's device is connected unseen
 		return stepConsent, all, nil
 	}
 	if f.client.FirstParty && !f.client.Dynamic {
@@ -114,7 +115,8 @@ func (p *Provider) proceed(w http.ResponseWriter, r *http.Request, f *flow, s *s
 }
 
 // answer issues the authorization code: one Commit that spends the page, spends
-// the pushed request and inserts grant and code, or does nothing.
+// the pushed request and inserts grant and code, or does nothing. A device has
+// its user code spent instead, and fetches its answer at the token endpoint.
 func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *session, d decision) error {
 	ctx := r.Context()
 	if p.cfg.Policy != nil {
@@ -126,11 +128,14 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 	if err != nil {
 		return err
 	}
-	code, codeOp, err := p.newCode(f, g)
-	if err != nil {
-		return err
+	code, ops := "", append(f.spend(), storage.Insert(*g.rec))
+	if f.device == nil {
+		var op storage.Op
+		if code, op, err = p.newCode(f, g); err != nil {
+			return err
+		}
+		ops = append(ops, op)
 	}
-	ops := append(f.spend(), storage.Insert(*g.rec), codeOp)
 	if err := p.commit(ctx, ops...); err != nil {
 		return spent(err)
 	}
@@ -146,10 +151,16 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 			return err
 		}
 		f.par, f.at = nil, nil // spent, and this is their answer
+		if f.device != nil {
+			f.device.UserCode = ""
+		}
 		if e.Status() >= 500 {
 			return e
 		}
 		return refuse("authorize.login_required", e)
+	}
+	if f.device != nil {
+		return p.approveDevice(w, r, f, g)
 	}
 	p.emit(ctx, r, Event{Name: "code.issued", ClientID: f.client.ID, Subject: g.rec.Subject, Grant: g.rec.Key, Session: s.key})
 	return p.send(w, r, f.req.reply(), [][2]string{{"code", code}})
@@ -164,6 +175,9 @@ func (f *flow) spend() []storage.Op {
 	if f.par != nil {
 		ops = append(ops, storage.Consume(*f.par))
 	}
+	if f.device != nil && f.device.UserCode != "" {
+		ops = append(ops, storage.Consume(derived(storage.KindUserCode, f.device.UserCode)))
+	}
 	return ops
 }
 
@@ -171,8 +185,11 @@ func (f *flow) spend() []storage.Op {
 func spent(err error) error {
 	var conflict *storage.ConflictError
 	if errors.As(err, &conflict) && (errors.Is(err, storage.ErrConsumed) || errors.Is(err, storage.ErrNotFound)) {
-		if conflict.Op.Record.Kind == storage.KindPAR {
+		switch conflict.Op.Record.Kind {
+		case storage.KindPAR:
 			return refuse("par.used", err)
+		case storage.KindUserCode:
+			return refuse("device.answered", err)
 		}
 		return refuse("interaction.done", err)
 	}

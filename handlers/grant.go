@@ -66,10 +66,14 @@ func (p *Provider) newGrant(f *flow, s *session, a decision) (*grant, error) {
 	}
 	now := p.now()
 	q := f.req
+	pickup := p.cfg.TTL.Code // how long the client may take to come for its tokens
+	if f.device != nil {
+		pickup = p.cfg.TTL.Device
+	}
 	g := &grant{
 		rec: &storage.Record{
 			Ref: grantRef(f.shard, id), Subject: s.login.Subject, Client: f.client.ID, Session: s.key, Grant: id,
-			ExpiresAt: now.Add(p.cfg.TTL.Code + p.cfg.TTL.Access),
+			ExpiresAt: now.Add(pickup + p.cfg.TTL.Access),
 		},
 		data: grantData{
 			Scope: a.scope, Claims: q.Claims, Locales: q.ClaimsLocales, Resources: q.Resources, Details: a.details,

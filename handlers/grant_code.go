@@ -51,45 +51,56 @@ func (p *Provider) exchangeCode(ctx context.Context, r *http.Request, c *clientr
 	if err := p.checkVerifier(ctx, rec, d, f.Get("code_verifier")); err != nil {
 		return nil, err
 	}
-	g, err := p.liveGrant(ctx, c, grantRef(shard, rec.Grant))
-	if err != nil {
-		return nil, err
-	}
-	if p.cfg.Policy != nil {
-		if err := p.cfg.Policy(ctx, Decision{"token", c, g.rec.Subject, g.data.Scope, r}); err != nil {
-			return nil, policyError(err)
-		}
-	}
-	is := issue{client: c, scope: g.data.Scope, resource: f.All("resource"), nonce: d.Nonce}
-	if g.offline() && c.HasGrantType("refresh_token") {
-		if is.refresh, err = p.startChain(g); err != nil {
-			return nil, err
-		}
-	}
-	res, err := p.mint(ctx, g, is)
-	if err != nil {
-		return nil, err
-	}
-	g.data.UsedAt = p.now()
-	p.retain(g)
-	if err := g.encode(); err != nil {
-		return nil, err
-	}
-	err = p.commit(ctx, storage.Consume(rec.Ref), storage.Update(*g.rec))
-	var conflict *storage.ConflictError
-	if errors.As(err, &conflict) {
-		if conflict.Op.Record.Kind == storage.KindCode {
-			return nil, p.codeReused(ctx, r, rec)
-		}
-		if errors.Is(err, storage.ErrConsumed) || errors.Is(err, storage.ErrNotFound) {
-			return nil, refuse("grant.revoked", err)
-		}
+	res, g, err := p.redeem(ctx, r, rec, issue{client: c, resource: f.All("resource"), nonce: d.Nonce})
+	if errors.Is(err, errSpent) {
+		return nil, p.codeReused(ctx, r, rec)
 	}
 	if err != nil {
 		return nil, err
 	}
 	p.emit(ctx, r, Event{Name: "code.redeemed", ClientID: c.ID, Subject: g.rec.Subject, Grant: g.rec.Key, Session: g.rec.Session})
 	return res, nil
+}
+
+// errSpent says that another request has spent the record in the meantime.
+var errSpent = errors.New("handlers: spent by another request")
+
+// redeem turns a record that stands for a grant into tokens, once: it mints
+// first, then one Commit spends the record and notes the use in the grant.
+func (p *Provider) redeem(ctx context.Context, r *http.Request, rec *storage.Record, is issue) (*tokenResponse, *grant, error) {
+	g, err := p.liveGrant(ctx, is.client, grantRef(rec.Shard, rec.Grant))
+	if err != nil {
+		return nil, nil, err
+	}
+	is.scope = g.data.Scope
+	if p.cfg.Policy != nil {
+		if err := p.cfg.Policy(ctx, Decision{"token", is.client, g.rec.Subject, is.scope, r}); err != nil {
+			return nil, nil, policyError(err)
+		}
+	}
+	if g.offline() && is.client.HasGrantType("refresh_token") {
+		if is.refresh, err = p.startChain(g); err != nil {
+			return nil, nil, err
+		}
+	}
+	res, err := p.mint(ctx, g, is)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.data.UsedAt = p.now()
+	p.retain(g)
+	if err := g.encode(); err != nil {
+		return nil, nil, err
+	}
+	err = p.commit(ctx, storage.Consume(rec.Ref), storage.Update(*g.rec))
+	var conflict *storage.ConflictError
+	switch {
+	case errors.As(err, &conflict) && conflict.Op.Record.Ref == rec.Ref:
+		return nil, nil, errSpent
+	case err != nil:
+		return nil, nil, revokedMeanwhile(err)
+	}
+	return res, g, nil
 }
 
 // codeReused answers a code that was spent: everything issued for it dies.

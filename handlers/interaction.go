@@ -33,12 +33,20 @@ type Interaction struct {
 	MaxAge    *time.Duration    // nil: not asked for
 	Prompt    []string
 	Asked     Asked
+	Device    *Device // who asks instead of this browser, RFC 8628: show it; nil: nobody
 
 	p     *Provider
 	f     *flow
 	s     *session
 	csrf  string
 	ended bool
+}
+
+// Device is another device that waits for the user's answer. The page shows
+// the code, so that the user can compare it with the device's. RFC 8628 §3.3.1.
+type Device struct {
+	UserCode string // as the device shows it: "WDJB-MJHT"
+	Addr     string // address that its request came from; may be empty
 }
 
 // Account is the signed-in user as pages show it.
@@ -107,6 +115,7 @@ type interactionData struct {
 	Session  string      `json:"session,omitempty"` // consent: who was signed in
 	PAR      string      `json:"par,omitempty"`     // key of the pushed request
 	SignedIn bool        `json:"signed_in,omitempty"`
+	Device   *deviceRef  `json:"device,omitempty"`
 	Deadline time.Time   `json:"deadline"`
 }
 
@@ -121,7 +130,7 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	if err != nil {
 		return err
 	}
-	d := interactionData{Step: st, Request: *f.req, Browser: browser, SignedIn: f.signedIn, Deadline: f.deadline}
+	d := interactionData{Step: st, Request: *f.req, Browser: browser, SignedIn: f.signedIn, Device: f.device, Deadline: f.deadline}
 	if s != nil {
 		d.Session = s.key
 	}
@@ -141,6 +150,9 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	}
 	if f.par != nil {
 		ops = append(ops, storage.Check(*f.par))
+	}
+	if f.device != nil {
+		ops = append(ops, storage.Check(derived(storage.KindUserCode, f.device.UserCode)))
 	}
 	if err := p.commit(r.Context(), ops...); err != nil {
 		return spent(err)
@@ -206,7 +218,7 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	if err != nil {
 		return nil, err
 	}
-	f := &flow{client: c, req: &d.Request, shard: shard, deadline: d.Deadline, at: &ref, signedIn: d.SignedIn}
+	f := &flow{client: c, req: &d.Request, shard: shard, deadline: d.Deadline, at: &ref, signedIn: d.SignedIn, device: d.Device}
 	if d.PAR != "" {
 		f.par = &storage.Ref{Kind: storage.KindPAR, Shard: shard, Key: d.PAR}
 	}
@@ -220,8 +232,13 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 		return nil, wayBack(refuse("interaction.done", nil), i)
 	case !p.now().Before(d.Deadline):
 		return nil, wayBack(refuse("interaction.expired", nil), i)
-	case !c.MatchRedirectURI(d.Request.RedirectURI):
+	case d.Device == nil && !c.MatchRedirectURI(d.Request.RedirectURI):
 		return nil, refuse("authorize.redirect_uri", nil)
+	}
+	if d.Device != nil {
+		if i.Device, err = p.showDevice(d.Device); err != nil {
+			return nil, wayBack(err, i)
+		}
 	}
 	if d.Request.MaxAge != nil {
 		age := time.Duration(*d.Request.MaxAge) * time.Second

@@ -18,36 +18,55 @@ type limiters struct {
 	client   middleware.Limiter // failed client authentications, per client
 	login    middleware.Limiter // passwords tried, per user name and address
 	loginAll middleware.Limiter // passwords tried, per address
+	userCode middleware.Limiter // user codes tried, per address and per user
 }
 
 func newLimiters(c *Config) limiters {
 	if c.Limiter != nil {
-		return limiters{c.Limiter, c.Limiter, c.Limiter}
+		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter}
 	}
 	return limiters{
 		client:   middleware.NewBuckets(128, time.Second, c.Now),
 		login:    middleware.NewBuckets(10, 30*time.Second, c.Now),
 		loginAll: middleware.NewBuckets(100, 3*time.Second, c.Now),
+		userCode: middleware.NewBuckets(10, time.Minute, c.Now),
 	}
 }
 
-// limit takes from a bucket. It returns the seconds to wait, 0: go on.
-func (p *Provider) limit(r *http.Request, bucket, key string) int {
-	ctx, addr := r.Context(), network(middleware.RemoteAddr(r))
-	ok, wait := true, time.Duration(0)
-	switch bucket {
+// bucket is one limiter and the key under which an attempt counts there.
+type bucket struct {
+	middleware.Limiter
+	key string
+}
+
+// buckets lists where an attempt counts: name says of what, key by whom.
+func (p *Provider) buckets(r *http.Request, name, key string) []bucket {
+	addr := network(middleware.RemoteAddr(r))
+	switch name {
 	case "client":
-		ok, wait = p.limits.client.Allow(ctx, "client "+key)
+		return []bucket{{p.limits.client, "client " + key}}
 	case "login":
-		if ok, wait = p.limits.loginAll.Allow(ctx, "login "+addr); ok {
-			ok, wait = p.limits.login.Allow(ctx, "login "+addr+" "+strings.ToLower(key))
+		return []bucket{{p.limits.loginAll, "login " + addr}, {p.limits.login, "login " + addr + " " + strings.ToLower(key)}}
+	case "user_code":
+		b := []bucket{{p.limits.userCode, "user_code " + addr}}
+		if key != "" {
+			b = append(b, bucket{p.limits.userCode, "user_code of " + key})
+		}
+		return b
+	}
+	return nil
+}
+
+// limit takes from the buckets. It returns the seconds to wait, 0: go on.
+func (p *Provider) limit(r *http.Request, name, key string) int {
+	ctx := r.Context()
+	for _, b := range p.buckets(r, name, key) {
+		if ok, wait := b.Allow(ctx, b.key); !ok {
+			p.emit(ctx, r, Event{Name: "limit.hit", Reason: name})
+			return max(1, int((wait+time.Second-1)/time.Second))
 		}
 	}
-	if ok {
-		return 0
-	}
-	p.emit(ctx, r, Event{Name: "limit.hit", Reason: bucket})
-	return max(1, int((wait+time.Second-1)/time.Second))
+	return 0
 }
 
 // network is the part of an address that one attacker cannot change at will.
@@ -62,18 +81,15 @@ func network(a netip.Addr) string {
 	return ""
 }
 
-// uncount gives back what limit took for a password that was right.
-func (p *Provider) uncount(r *http.Request, key string) {
-	ctx, addr := r.Context(), network(middleware.RemoteAddr(r))
-	undo := func(l middleware.Limiter, key string) {
-		if u, ok := l.(interface {
+// uncount gives back what limit took for a guess that was right.
+func (p *Provider) uncount(r *http.Request, name, key string) {
+	for _, b := range p.buckets(r, name, key) {
+		if u, ok := b.Limiter.(interface {
 			Undo(ctx context.Context, key string)
 		}); ok {
-			u.Undo(ctx, key)
+			u.Undo(r.Context(), b.key)
 		}
 	}
-	undo(p.limits.loginAll, "login "+addr)
-	undo(p.limits.login, "login "+addr+" "+strings.ToLower(key))
 }
 
 func tooMany(seconds int) *Error {

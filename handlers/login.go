@@ -58,7 +58,7 @@ func (p *Provider) tryPassword(w http.ResponseWriter, r *http.Request, i *Intera
 	case err != nil:
 		return wayBack(refuse("users.outage", err), i)
 	}
-	p.uncount(r, name)
+	p.uncount(r, "login", name)
 	if l.AMR == nil {
 		l.AMR = []string{"pwd"}
 	}

@@ -71,6 +71,7 @@ var problemKinds = map[string]string{
 	"par.expired":            "expired",
 	"par.used":               "completed",
 	"interaction.done":       "completed",
+	"device.answered":        "completed",
 	"interaction.browser":    "other_browser",
 	"interaction.csrf":       "csrf",
 	"request.cross_site":     "csrf",

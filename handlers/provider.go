@@ -119,6 +119,11 @@ func (p *Provider) Routes() []Route {
 	if p.cfg.Features.Introspection {
 		routes = append(routes, Route{"introspect", p.path(c.Introspect), p.Introspect()})
 	}
+	if p.cfg.Features.Device {
+		routes = append(routes,
+			Route{"device_authorization", p.path(c.DeviceAuthorization), p.DeviceAuthorization()},
+			Route{"device", p.path(c.Device), p.DevicePage()})
+	}
 	if p.basePath != "" {
 		// Clients that do not know the path rule ask at both places, RFC 8414 §5.
 		routes = append(routes,

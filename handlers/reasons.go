@@ -132,6 +132,18 @@ var reasons = map[string]fault{
 	"refresh.reused":      {"invalid_grant", "the refresh token is invalid, expired or was revoked"},
 	"refresh.scope":       {"invalid_scope", "scope exceeds what was granted"},
 
+	// device authorization, RFC 8628 §3.5
+	"device.missing":   {"invalid_request", "device_code is missing"},
+	"device.malformed": {"invalid_grant", "the device code is invalid or was already used"},
+	"device.unknown":   {"invalid_grant", "the device code is invalid or was already used"},
+	"device.client":    {"invalid_grant", "the device code is invalid or was already used"},
+	"device.reused":    {"invalid_grant", "the device code is invalid or was already used"},
+	"device.expired":   {"expired_token", "the device code has expired"},
+	"device.denied":    {"access_denied", "the user denied the request"},
+	"device.pending":   {"authorization_pending", "the user has not answered yet"},
+	"device.too_fast":  {"slow_down", "wait five seconds more between polls from now on"},
+	"device.answered":  {"invalid_request", "the device's request was already answered"},
+
 	// access tokens, RFC 6750 §3.1
 	"access.missing":  {"invalid_token", ""},
 	"access.request":  {"invalid_request", "the access token must be sent once, in the Authorization header or the form body"},

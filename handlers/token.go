@@ -56,6 +56,9 @@ func (p *Provider) grantTypes() map[string]exchange {
 	if p.cfg.Features.ClientCredentials {
 		m["client_credentials"] = p.exchangeClient
 	}
+	if p.cfg.Features.Device {
+		m[grantTypeDevice] = p.exchangeDevice
+	}
 	return m
 }
 

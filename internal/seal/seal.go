@@ -168,6 +168,16 @@ func (k *Keyring) MAC(purpose string, msg []byte) []byte {
 	return append(append([]byte(nil), e.id[:]...), k.tag(e, purpose, msg)...)
 }
 
+// MACs returns what MAC makes under each of the secrets, the first secret's
+// first: to find by its tag what was named before the secrets were rotated.
+func (k *Keyring) MACs(purpose string, msg []byte) [][]byte {
+	macs := make([][]byte, len(k.keys))
+	for i, e := range k.keys {
+		macs[i] = append(append([]byte(nil), e.id[:]...), k.tag(e, purpose, msg)...)
+	}
+	return macs
+}
+
 // VerifyMAC tells whether mac came from MAC for this purpose and message under
 // one of the secrets. It compares in constant time.
 func (k *Keyring) VerifyMAC(purpose string, msg, mac []byte) bool {
