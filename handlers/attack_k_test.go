@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"testing"
@@ -108,6 +109,27 @@ func TestAttackK(t *testing.T) {
 		w.clock.add(time.Second)
 		last := w.refresh("native", rt).want(200)
 		w.userinfo(last.str("access_token")).want(200)
+	})
+	t.Run("K04 while the grant is written", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		_, tok := l.family("native")
+		rotated := false
+		l.flaky.Arm(storagetest.Plan{Choose: func(c storagetest.Call) storagetest.Fault {
+			if c.Method != "Commit" || rotated {
+				return nil
+			}
+			rotated = true
+			return func(ctx context.Context, do func(context.Context) error) error {
+				l.refresh("native", tok.str("refresh_token")).want(200)
+				return do(ctx) // of a version that is no more
+			}
+		}})
+		l.revokeToken("native", tok.str("access_token")).want(200)
+		l.flaky.Arm(storagetest.Plan{})
+		l.userinfo(tok.str("access_token")).want(401)
+		next := l.refresh("native", tok.str("refresh_token")).want(200) // and the rotation was not lost
+		l.userinfo(next.str("access_token")).want(200)
 	})
 	t.Run("K05 requests", func(t *testing.T) {
 		t.Parallel()

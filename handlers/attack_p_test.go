@@ -162,6 +162,18 @@ func TestAttackP_reference(t *testing.T) {
 			}
 		}
 	})
+	t.Run("P03 another client with the same redirect_uri", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		b := w.signedIn("spa")
+		w.clients.change("native", func(c *clientreg.Client) { c.RedirectURIs = []string{spaRedirect} })
+		uri := w.push(request("spa"))
+		b.get(front("native", uri)).clean().wantPage()
+		b.get(front("native", uri) + "&prompt=none").clean().wantPage()
+		if _, q := b.get(front("spa", uri)).location(); q.Get("code") == "" {
+			t.Error("the request was spent")
+		}
+	})
 	t.Run("P04 replay", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
