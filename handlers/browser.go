@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"crypto/hmac"
 	"encoding/base64"
 	"net/http"
 
@@ -84,13 +83,15 @@ func (p *Provider) bindBrowser(w http.ResponseWriter, r *http.Request) (string, 
 
 // csrfToken is bound to one page, one thing on it and one browser.
 func (p *Provider) csrfToken(page, id, browser string) string {
-	mac := p.seal.MAC("csrf", []byte(handle.DerivedKey(page, id, browser)))
+	mac := p.seal.MAC(csrfPurpose, []byte(handle.DerivedKey(page, id, browser)))
 	return base64.RawURLEncoding.EncodeToString(mac)
 }
 
+const csrfPurpose = "csrf"
+
 // checkForm refuses a form that another site sent or that was drawn for
 // another browser. It reads the body as form values, for the page to use.
-func (p *Provider) checkForm(r *http.Request, want string) error {
+func (p *Provider) checkForm(r *http.Request, page, id, browser string) error {
 	if err := p.csrf.Check(r); err != nil {
 		return refuse("request.cross_site", err)
 	}
@@ -102,7 +103,8 @@ func (p *Provider) checkForm(r *http.Request, want string) error {
 		}
 		got = r.PostForm.Get("csrf")
 	}
-	if !hmac.Equal([]byte(got), []byte(want)) {
+	mac, ok := handle.Decode(got)
+	if !ok || !p.seal.VerifyMAC(csrfPurpose, []byte(handle.DerivedKey(page, id, browser)), mac) {
 		return refuse("interaction.csrf", nil)
 	}
 	return nil

@@ -72,7 +72,7 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 	if answer == "" {
 		return p.askLogout(w, r, s, q, csrf)
 	}
-	if err := p.checkForm(r, csrf); err != nil {
+	if err := p.checkForm(r, "logout", s.key, browser); err != nil {
 		return err
 	}
 	if answer == "logout" {

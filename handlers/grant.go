@@ -115,7 +115,7 @@ func (p *Provider) loadGrant(ctx context.Context, ref storage.Ref) (*grant, erro
 }
 
 // liveGrant returns a grant that may be used by the client: active, its own,
-// its user enabled, its session alive where the grant depends on it.
+// its user enabled.
 func (p *Provider) liveGrant(ctx context.Context, c *clientreg.Client, ref storage.Ref) (*grant, error) {
 	g, err := p.loadGrant(ctx, ref)
 	if err != nil {
@@ -164,6 +164,15 @@ func (p *Provider) recheck(ctx context.Context, g *grant) error {
 		}
 	}
 	return p.checkUser(ctx, c, g.rec.Subject)
+}
+
+// endGrant kills a grant and everything issued under it, whatever its kind.
+func (p *Provider) endGrant(ctx context.Context, r *http.Request, g *grant, e Event) error {
+	e.Subject, e.ClientID, e.Session = g.rec.Subject, g.rec.Client, g.rec.Session
+	if g.own() {
+		return p.revokeOwn(ctx, r, g.rec.Client, e)
+	}
+	return p.revokeGrant(ctx, r, g.rec.Ref, e)
 }
 
 // revokeGrant kills a grant and everything issued under it: one row, without a

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,12 +95,12 @@ func (p *Provider) startChain(g *grant) (string, error) {
 // retain sets how long the grant's record is kept: as long as anything issued
 // under it lives.
 func (p *Provider) retain(g *grant) {
-	until := p.now().Add(p.cfg.TTL.Access)
+	until := p.now().Add(p.cfg.TTL.Grace + p.cfg.TTL.Access) // the grace issues once more without a write
 	if r := g.data.Refresh; r != nil && r.IdleUntil.After(until) {
 		until = r.IdleUntil
 	}
-	if until.After(g.rec.ExpiresAt) {
-		g.rec.ExpiresAt = until.Add(time.Minute)
+	if until = until.Add(time.Minute); until.After(g.rec.ExpiresAt) {
+		g.rec.ExpiresAt = until
 	}
 }
 
@@ -170,7 +171,7 @@ func (p *Provider) refreshOnce(ctx context.Context, r *http.Request, c *clientre
 		return nil, storage.ErrConflict
 	}
 	chain = g.data.Refresh
-	scope, err := narrowScope(g.data.Scope, f.Get("scope"))
+	scope, err := narrowScope(allowed(c, g.data.Scope), f.Get("scope"))
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +192,7 @@ func (p *Provider) refreshOnce(ctx context.Context, r *http.Request, c *clientre
 		if err != nil {
 			return nil, err
 		}
-		// The row must still be what we judged, at the moment of the answer.
+		// The grant must still be active at the moment of the answer.
 		if err := p.commit(ctx, storage.Check(g.rec.Ref)); err != nil {
 			return nil, revokedMeanwhile(err)
 		}
@@ -252,6 +253,11 @@ func asRefresh(err error, reason string) error {
 		return refuse(reason, err)
 	}
 	return err
+}
+
+// allowed drops the scopes that the client is no longer registered for.
+func allowed(c *clientreg.Client, scope []string) []string {
+	return slices.DeleteFunc(slices.Clone(scope), func(s string) bool { return !c.AllowsScope(s) })
 }
 
 // narrowScope: a refresh may ask for less, RFC 6749 §6. The grant keeps what

@@ -108,21 +108,32 @@ func (g Grants) Revoke(ctx context.Context, subject, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := g.p.forget(ctx, rec.Subject, rec.Client); err != nil {
-		return err
+	gr := &grant{rec: rec}
+	if !gr.own() {
+		if err := g.p.forget(ctx, rec.Subject, rec.Client); err != nil {
+			return err
+		}
 	}
-	return g.p.revokeGrant(ctx, nil, ref, Event{Subject: rec.Subject, ClientID: rec.Client, Session: rec.Session, Reason: "revoked by the owner"})
+	return g.p.endGrant(ctx, nil, gr, Event{Reason: "revoked by the owner"})
 }
 
-// RevokeAll kills every grant that the filter selects and returns how many.
+// RevokeAll kills every grant that the filter selects and returns how many. By
+// ClientID alone it also kills the tokens that the client has on its own behalf.
 // For a disabled user or a deleted client, mark that first (in Users or the
 // registry), then call it. It can be repeated after an error.
 func (g Grants) RevokeAll(ctx context.Context, f Filter) (int, error) {
 	n := 0
 	err := g.p.eachGrant(ctx, f.query(), func(gr *grant) error {
+		if gr.own() {
+			return nil
+		}
 		n++
-		return g.p.revokeGrant(ctx, nil, gr.rec.Ref, Event{Subject: gr.rec.Subject, ClientID: gr.rec.Client, Session: gr.rec.Session, Reason: "revoked by filter"})
+		return g.p.endGrant(ctx, nil, gr, Event{Reason: "revoked by filter"})
 	})
+	if err == nil && f.ClientID != "" && f.Subject == "" && f.Session == "" {
+		// What the client has on its own behalf may have no row to be found.
+		err = g.p.revokeOwn(ctx, nil, f.ClientID, Event{Reason: "revoked by filter"})
+	}
 	return n, err
 }
 

@@ -178,7 +178,7 @@ func (p *Provider) Interaction(r *http.Request) (*Interaction, error) {
 		return nil, err
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if err := p.checkForm(r, i.csrf); err != nil {
+		if err := p.checkForm(r, "interaction", i.ID, p.browser(r)); err != nil {
 			return nil, err
 		}
 	}

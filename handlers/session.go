@@ -140,8 +140,8 @@ func (p *Provider) hostSession(ctx context.Context, src SessionSource, r *http.R
 	if err := checkLogin(*l); err != nil {
 		return nil, err
 	}
-	if l.SessionID == "" {
-		return nil, refuse("server.fault", errors.New("SessionSource returned a login without SessionID"))
+	if l.SessionID == "" || l.At.IsZero() {
+		return nil, refuse("server.fault", errors.New("SessionSource returned a login without SessionID or At"))
 	}
 	s := &session{key: hostSessionKey(l.SessionID), login: *l}
 	s.salt = s.key
@@ -153,8 +153,7 @@ func (p *Provider) hostSession(ctx context.Context, src SessionSource, r *http.R
 
 func hostSessionKey(id string) string { return handle.DerivedKey("host session", id) }
 
-// sessionEnded tells whether a session is marked as ended. For the kit's own
-// sessions an absent record counts as ended too; see recheck.
+// sessionEnded tells whether a session is marked as ended.
 func (p *Provider) sessionEnded(ctx context.Context, key string) (bool, error) {
 	rec, err := p.get(ctx, derived(storage.KindSession, key))
 	if errors.Is(err, storage.ErrNotFound) {
@@ -254,7 +253,7 @@ func (p *Provider) endSession(ctx context.Context, r *http.Request, key, byClien
 	ref := derived(storage.KindSession, key)
 	err := p.commit(ctx, storage.Consume(ref))
 	if errors.Is(err, storage.ErrNotFound) { // a session of the application's: leave a mark
-		mark := storage.Record{Ref: ref, ExpiresAt: p.now().Add(p.cfg.TTL.Refresh)}
+		mark := storage.Record{Ref: ref, ExpiresAt: p.now().Add(max(p.cfg.TTL.Refresh, p.cfg.TTL.Session))}
 		if err = p.commit(ctx, storage.Insert(mark)); err == nil || errors.Is(err, storage.ErrExists) {
 			err = p.commit(ctx, storage.Consume(ref))
 		}

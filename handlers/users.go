@@ -59,7 +59,8 @@ type PasswordVerifier interface {
 // instead of one of its own.
 type SessionSource interface {
 	// CurrentLogin tells who is signed in at the browser, or nil. Login.SessionID
-	// is required: it stays the same as long as the session lives.
+	// is required: it stays the same as long as the session lives. So is
+	// Login.At: when the user proved who it is.
 	CurrentLogin(r *http.Request) (*Login, error)
 }
 
