@@ -53,10 +53,16 @@ func (p *Provider) mintAccess(ctx context.Context, g *grant, scope, aud []string
 	if err != nil {
 		return "", err
 	}
+	token := ""
 	if format == "jwt" {
-		return p.signAccess(ctx, g, t)
+		token, err = p.signAccess(ctx, g, t)
+	} else {
+		token, err = p.sealAccess(t)
 	}
-	return p.sealAccess(t)
+	if err == nil && len(token) > maxAccessToken {
+		return "", refuse("token.too_large", nil)
+	}
+	return token, err
 }
 
 // format of the tokens for an audience. One token has one format.
@@ -124,7 +130,7 @@ func (p *Provider) signAccess(ctx context.Context, g *grant, t accessToken) (str
 	return token, nil
 }
 
-const maxAccessToken = 8 << 10
+const maxAccessToken = 8 << 10 // bytes; a header of 16 KiB holds it with room to spare
 
 // openAccess reads an access token of ours, sealed or JWT, expired ones
 // included. ok is false for anything else; an error is an outage.
@@ -230,6 +236,8 @@ func (p *Provider) VerifyAccess(ctx context.Context, r *http.Request) (*middlewa
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
 	t, g, err := p.checkAccess(ctx, raw)
 	if err != nil {
 		if e := toError(err); e.Code == "invalid_token" {

@@ -701,8 +701,11 @@ func TestAttackB23_DisabledUser(t *testing.T) {
 				b := w.in(t).browser()
 				res := b.signIn(b.begin(request("web")), "alice")
 				res.noCode()
-				if res.StatusCode == 303 || len(res.Cookies()) > 0 {
-					t.Errorf("status %d, cookies %v", res.StatusCode, res.Cookies())
+				if res.StatusCode == 303 {
+					res.wantRedirectError(webRedirect, "access_denied")
+				}
+				if len(res.Cookies()) > 0 {
+					t.Errorf("cookies %v", res.Cookies())
 				}
 				b.begin(request("web", "prompt", "none")).refusedAt(webRedirect, "login_required")
 			})

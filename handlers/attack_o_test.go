@@ -101,9 +101,9 @@ func TestAttackO_request(t *testing.T) {
 	})
 }
 
-// TestAttackO17_noFetch: a request_uri is never fetched, nor any URL of a
+// TestAttackO17_H13_noFetch: a request_uri is never fetched, nor any URL of a
 // client. RFC 9101 §10.4.
-func TestAttackO17_noFetch(t *testing.T) {
+func TestAttackO17_H13_noFetch(t *testing.T) {
 	t.Parallel()
 	var hits atomic.Int64
 	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))

@@ -62,6 +62,10 @@ type Config struct {
 	// already; an entry of the same name replaces the text.
 	Scopes []Scope `validate:"dive"`
 
+	// Claims that clients may ask for by name beyond those that a scope releases,
+	// OpenID Connect Core §5.5.
+	Claims []string
+
 	// APIs are the resources of RFC 8707 that tokens can be issued for.
 	APIs []API `validate:"dive"`
 

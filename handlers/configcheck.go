@@ -60,7 +60,7 @@ var configRules = map[string]struct{ rule, fix string }{
 	"IDP151": {"must be an absolute URI without fragment", "RFC 8707 §2."},
 	"IDP152": {"has an empty type", "Return the type member's value from Type."},
 
-	"IDP160": {"has no algorithm that the kit can use", "Give keys for ES256, RS256, PS256 or EdDSA."},
+	"IDP160": {"has no algorithm, or one that the kit cannot use", "Give keys for ES256, RS256, PS256 or EdDSA."},
 }
 
 // configCheck collects mistakes.
@@ -259,8 +259,9 @@ func (c *Config) checkNames(k *configCheck) {
 	for i, a := range c.SigningAlgs {
 		k.demand(!slices.Contains(c.SigningAlgs[:i], a), "IDP102", fmt.Sprintf("SigningAlgs[%d]", i))
 	}
-	if c.Keys != nil && !slices.ContainsFunc(c.Keys.Algorithms(), usableAlg) {
-		k.add("IDP160", "Keys")
+	if c.Keys != nil {
+		algs := c.Keys.Algorithms()
+		k.demand(len(algs) > 0 && !slices.ContainsFunc(algs, func(a string) bool { return !usableAlg(a) }), "IDP160", "Keys")
 	}
 }
 

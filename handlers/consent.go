@@ -59,38 +59,37 @@ func (c *consentData) covers(q *authRequest) bool {
 	return true
 }
 
-// requestedClaims lists the claims asked for by name, for any place.
+// requestedClaims lists the claims of the user that are asked for by name, for
+// any place.
 func requestedClaims(q *authRequest) []string {
-	names := q.Claims.names(ForIDToken)
-	for _, n := range q.Claims.names(ForUserInfo) {
-		if !slices.Contains(names, n) {
+	var names []string
+	for _, n := range append(q.Claims.names(ForIDToken), q.Claims.names(ForUserInfo)...) {
+		if !slices.Contains(names, n) && !protectedClaim(n) {
 			names = append(names, n)
 		}
 	}
 	return names
 }
 
-// remember adds a decision to what is remembered. Losing a race against
-// another tab means reading once more.
-func (p *Provider) remember(ctx context.Context, subject, clientID string, scope, claims []string) error {
+// remember brings what is remembered in line with what was decided just now:
+// what was asked for and refused is forgotten, and what was allowed is added if
+// the user wants that. Losing a race against another tab means reading again.
+func (p *Provider) remember(ctx context.Context, subject string, f *flow, d decision) error {
+	clientID := f.client.ID
 	for range 16 {
-		c, rec, err := p.remembered(ctx, subject, clientID)
+		old, rec, err := p.remembered(ctx, subject, clientID)
 		if err != nil {
 			return err
 		}
-		for _, s := range scope {
-			if !slices.Contains(c.Scope, s) {
-				c.Scope = append(c.Scope, s)
-			}
+		c := consentData{Scope: decide(old.Scope, f.req.Scope, d.scope, d.remember), Claims: decide(old.Claims, requestedClaims(f.req), d.claims, d.remember), Until: old.Until}
+		if d.remember {
+			c.Until = p.now().Add(p.cfg.TTL.Consent)
 		}
-		for _, n := range claims {
-			if !slices.Contains(c.Claims, n) {
-				c.Claims = append(c.Claims, n)
-			}
+		if !d.remember && (rec == nil || len(c.Scope) == len(old.Scope) && len(c.Claims) == len(old.Claims)) {
+			return nil
 		}
-		c.Until = p.now().Add(p.cfg.TTL.Consent)
 		next := storage.Record{Ref: consentRef(subject, clientID), Subject: subject, Client: clientID, ExpiresAt: c.Until}
-		if next.Data, err = json.Marshal(c); err != nil {
+		if next.Data, err = encodeJSON(c); err != nil {
 			return err
 		}
 		op := storage.Insert(next)
@@ -105,6 +104,18 @@ func (p *Provider) remember(ctx context.Context, subject, clientID string, scope
 		return err
 	}
 	return storage.ErrUnavailable
+}
+
+// decide returns what stays allowed: the old without what was asked for and not
+// approved, and with what was approved if that is to be added.
+func decide(old, asked, approved []string, add bool) []string {
+	kept := slices.DeleteFunc(slices.Clone(old), func(s string) bool { return slices.Contains(asked, s) && !slices.Contains(approved, s) })
+	for _, s := range approved {
+		if add && !slices.Contains(kept, s) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
 }
 
 // forget takes a remembered consent back.

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -33,7 +34,7 @@ func TestConsentIsRemembered(t *testing.T) {
 	if atClient(b.begin(request("web", "prompt", "consent"))) {
 		t.Error("not asked although prompt=consent")
 	}
-	if atClient(b.begin(request("web", "claims", `{"userinfo":{"phone_number":null}}`))) {
+	if atClient(b.begin(request("web", "claims", `{"userinfo":{"email":null}}`))) {
 		t.Error("not asked for a new claim")
 	}
 	if atClient(b.begin(request("post", "scope", "openid"))) {
@@ -220,14 +221,20 @@ func TestClaimsParameter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.browser()
-	tok := w.redeem("web", b.code(request("web", "scope", "openid", "claims",
-		`{"id_token":{"email":{"essential":true},"auth_time":null,"iss":null},"userinfo":{"phone_number":null,"name":null}}`), "alice")).want(200)
+	ask := request("web", "scope", "openid", "claims",
+		`{"id_token":{"email":{"essential":true},"auth_time":null,"iss":null},"userinfo":{"phone_number":null,"name":null,"password_hash":null}}`)
+	tok := w.redeem("web", b.code(ask, "alice")).want(200)
+	if info := w.userinfo(tok.str("access_token")).want(200).json(); info["phone_number"] != nil || info["password_hash"] != nil {
+		t.Errorf("claims that no scope of the client releases: %v", info)
+	}
+	w.clients.change("web", func(c *clientreg.Client) { c.Scope += " phone" })
+	tok = w.redeem("web", b.code(ask, "alice")).want(200)
 	c := claims(t, tok.str("id_token"))
 	if c["email"] != "alice@example.org" || c["auth_time"] == nil || c["iss"] != w.issuer || c["name"] != nil {
 		t.Errorf("ID token %v", c)
 	}
 	info := w.userinfo(tok.str("access_token")).want(200).json()
-	if info["phone_number"] != "+49 1" || info["name"] != "Alice" || info["email"] != nil || info["iss"] != nil {
+	if info["password_hash"] != nil || info["phone_number"] != "+49 1" || info["name"] != "Alice" || info["email"] != nil || info["iss"] != nil {
 		t.Errorf("UserInfo %v", info)
 	}
 	b.begin(request("web", "prompt", "none", "claims", `{"id_token":{"sub":{"value":"sub-bob"}}}`)).wantRedirectError(webRedirect, "login_required")
@@ -258,4 +265,132 @@ func TestResource(t *testing.T) {
 	one := w.redeem("web", b.code(only, "alice")).want(200)
 	w.userinfo(one.str("access_token")).wantError(401, "invalid_token")
 	w.redeem("web", b.code(only, "alice"), "resource", c).wantError(400, "invalid_target")
+}
+
+// TestNarrowedClaims: a claim asked for by name goes with the scope that the
+// user refused.
+func TestNarrowedClaims(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	q := request("web", "scope", "openid email", "claims", `{"userinfo":{"email":null,"name":null},"id_token":{"email":null}}`)
+	_, v := b.allow(b.signIn(b.begin(q), "alice"), "scope", "").location()
+	tok := w.redeem("web", v.Get("code")).want(200)
+	info := w.userinfo(tok.str("access_token")).want(200).json()
+	if info["email"] != nil || info["name"] != "Alice" || claims(t, tok.str("id_token"))["email"] != nil {
+		t.Errorf("UserInfo %v", info)
+	}
+}
+
+// TestRefusedIsForgotten: what is unticked is not given silently afterwards.
+func TestRefusedIsForgotten(t *testing.T) {
+	t.Parallel()
+	for _, remember := range []string{"", "1"} {
+		w := newWorld(t)
+		b := w.browser()
+		q := request("web", "scope", "openid email", "prompt", "consent")
+		b.allow(b.signIn(b.begin(q), "alice"), "remember", "1")
+		if _, v := b.begin(request("web", "scope", "openid email", "prompt", "none")).location(); v.Get("code") == "" {
+			t.Fatal("not remembered")
+		}
+		b.allow(b.begin(q), "scope", "", "remember", remember)
+		b.begin(request("web", "scope", "openid email", "prompt", "none")).wantRedirectError(webRedirect, "consent_required")
+		if _, v := b.begin(request("web", "scope", "openid", "prompt", "none")).location(); v.Get("code") == "" {
+			t.Error("what was allowed was forgotten too")
+		}
+	}
+}
+
+// TestEssentialACR: OpenID Connect Core §5.5.1.1.
+func TestEssentialACR(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	b.code(request("web"), "alice")
+	q := request("web", "claims", `{"id_token":{"acr":{"essential":true,"values":["urn:mfa"]}}}`)
+	b.begin(request("web", "prompt", "none", "claims", q.Get("claims"))).wantRedirectError(webRedirect, "login_required")
+	b.signIn(b.begin(q), "alice").wantRedirectError(webRedirect, "unmet_authentication_requirements")
+	if _, v := b.allow(b.begin(request("web", "claims", `{"id_token":{"acr":{"values":["urn:mfa"]}}}`))).location(); v.Get("code") == "" {
+		t.Error("a voluntary acr stopped the sign-in")
+	}
+}
+
+// TestUnservedMetadata: a client that asks for protection which is not there is
+// refused, not served without it.
+func TestUnservedMetadata(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*clientreg.Client){
+		"dpop": func(c *clientreg.Client) { c.DPoPBoundAccessTokens = true },
+		"mtls": func(c *clientreg.Client) { c.TLSClientCertificateBoundAccessTokens = true },
+		"jar":  func(c *clientreg.Client) { c.RequireSignedRequestObject = true },
+		"pair": func(c *clientreg.Client) { c.SubjectType = "pairwise" },
+		"jwe":  func(c *clientreg.Client) { c.IDTokenEncryptedResponseAlg = "RSA-OAEP-256" },
+		"jarm": func(c *clientreg.Client) { c.AuthorizationSignedResponseAlg = "ES256" },
+		"alg":  func(c *clientreg.Client) { c.IDTokenSignedResponseAlg = "PS256" },
+		"ui":   func(c *clientreg.Client) { c.UserInfoSignedResponseAlg = "ES256" },
+	} {
+		w := newWorld(t)
+		w.clients.change("web", set)
+		w.browser().begin(request("web")).wantPage()
+		w.redeem("web", "x").wantError(401, "invalid_client")
+		c, _ := w.clients.Client(context.Background(), "web")
+		if w.p.Serves(c) == nil {
+			t.Errorf("%s: Serves says yes", name)
+		}
+	}
+}
+
+// TestPolicy refuses, in words that fit the endpoint; an outage stays one.
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	var answer error
+	w := newWorld(t, func(c *handlers.Config) {
+		c.Policy = func(_ context.Context, d handlers.Decision) error {
+			if d.Endpoint == "token" || answer != nil && d.Endpoint == "authorize" {
+				return answer
+			}
+			return nil
+		}
+	})
+	code := w.browser().code(request("web"), "alice")
+	for _, tc := range []struct {
+		err       error
+		authorize string
+		status    int
+		token     string
+	}{
+		{errTest, "access_denied", 400, "invalid_grant"},
+		{&handlers.Error{Code: "invalid_scope"}, "invalid_scope", 400, "invalid_scope"},
+	} {
+		answer = tc.err
+		w.redeem("web", code).wantError(tc.status, tc.token)
+		b := w.browser()
+		b.allow(b.signIn(b.begin(request("web")), "alice")).wantRedirectError(webRedirect, tc.authorize)
+	}
+	answer = context.DeadlineExceeded
+	w.redeem("web", code).wantError(503, "temporarily_unavailable")
+	answer = nil
+	w.redeem("web", code).want(200)
+}
+
+// TestLargeRequest: what cannot be stored is the client's fault.
+func TestLargeRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	angle := strings.Repeat("<", 1000)
+	q := request("spa", "state", angle, "nonce", angle, "login_hint", angle+angle, "acr_values", angle+angle,
+		"claims", `{"userinfo":{"`+strings.Repeat("<", 7900)+`":null}}`)
+	if _, v := w.browser().signInAndAllow(q).location(); v.Get("state") != angle {
+		t.Error("no answer")
+	}
+	q["resource"] = nil
+	for range 20 {
+		q.Add("resource", "https://api.example")
+	}
+	w.call("/par", q).wantError(400, "invalid_target")
+}
+
+// signInAndAllow drives a request to its answer.
+func (b *browser) signInAndAllow(q url.Values) response {
+	return b.allow(b.signIn(b.begin(q), "alice"))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/idpkit/idpkit/internal/ui"
@@ -32,7 +33,7 @@ func (p *Provider) consentPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch r.PostForm.Get("do") {
 	case "allow":
-		a := Approval{Scopes: r.PostForm["scope"], Remember: r.PostForm.Get("remember") == "1"}
+		a := Approval{Scopes: r.PostForm["scope"], Claims: i.claimsOf(r.PostForm["scope"]), Remember: r.PostForm.Get("remember") == "1"}
 		for _, v := range r.PostForm["detail"] {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 0 || n >= len(i.Asked.Details) {
@@ -50,6 +51,22 @@ func (p *Provider) consentPage(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	return wayBack(refuse("interaction.response", nil), i)
+}
+
+// claimsOf returns the claims asked for by name that go with the scopes allowed:
+// a claim that a refused scope would have released is refused with it.
+func (i *Interaction) claimsOf(allowed []string) []string {
+	var claims []string
+	for _, name := range i.Asked.Claims {
+		refused := slices.ContainsFunc(i.f.req.Scope, func(s string) bool {
+			sc := i.p.scope(s)
+			return sc != nil && !slices.Contains(allowed, s) && slices.Contains(sc.Claims, name)
+		})
+		if !refused {
+			claims = append(claims, name)
+		}
+	}
+	return claims
 }
 
 // SwitchAccount ends a consent page: somebody else wants to sign in. It writes

@@ -134,7 +134,7 @@ func (p *Provider) storeDevice(ctx context.Context, d deviceData) (deviceCode, u
 			return "", "", err
 		}
 		key := handle.Key(deviceCode)
-		device, err1 := json.Marshal(d)
+		device, err1 := encodeJSON(d)
 		code, err2 := json.Marshal(userCodeData{key})
 		poll, err3 := json.Marshal(pollData{Interval: int64(pollInterval / time.Second)})
 		if err := errors.Join(err1, err2, err3); err != nil {

@@ -41,7 +41,7 @@ func (p *Provider) devicePage(w http.ResponseWriter, r *http.Request) error {
 		}
 		return p.drawDevice(w, r, typed, "")
 	}
-	if err := p.checkForm(r, p.csrfToken("device", "", p.browser(r))); err != nil {
+	if err := p.checkForm(r, "device", "", p.browser(r)); err != nil {
 		return err
 	}
 	if r.PostForm.Get("do") != "code" {

@@ -108,6 +108,7 @@ func (p *Provider) metadata() metadata {
 			}
 		}
 	}
+	m.Claims = append(m.Claims, p.cfg.Claims...)
 	for _, d := range p.cfg.Details {
 		m.AuthorizationDetailTypes = append(m.AuthorizationDetailTypes, d.Type())
 	}

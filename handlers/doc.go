@@ -69,5 +69,5 @@
 //	IDP150 a scope's name is malformed
 //	IDP151 a resource's identifier is malformed
 //	IDP152 a detail type has no type
-//	IDP160 the keys have no usable algorithm
+//	IDP160 the keys have no algorithm, or one that cannot be used
 package handlers

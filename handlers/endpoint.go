@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -34,9 +35,6 @@ const (
 // handler is the one adapter between the handlers and net/http: it answers
 // wrong methods and preflights, sets the headers every answer has, bounds the
 // time, and writes errors and one log record for each.
-//
-// The work's context is not cancelled when the client goes away: what was
-// decided is finished, or the deadline ends it.
 func (p *Provider) handler(e endpoint) http.Handler {
 	methods := strings.Split(e.methods, ", ")
 	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,9 +44,9 @@ func (p *Provider) handler(e endpoint) http.Handler {
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.cfg.Timeout)
+		r, cancel := p.finishing(r)
 		defer cancel()
-		if err := e.serve(w, r.WithContext(ctx)); err != nil {
+		if err := e.serve(w, r); err != nil {
 			pe := toError(err)
 			p.logRefusal(r, e.name, pe)
 			e.fail(w, r, pe)
@@ -65,6 +63,13 @@ func (p *Provider) handler(e endpoint) http.Handler {
 		mw = append(mw, p.preflight(e.methods))
 	}
 	return middleware.Chain(serve, mw...)
+}
+
+// finishing returns the request with a context that is not cancelled when the
+// client goes away: what was decided is finished, or the deadline ends it.
+func (p *Provider) finishing(r *http.Request) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.cfg.Timeout)
+	return r.WithContext(ctx), cancel
 }
 
 // preflight answers OPTIONS for every origin: no client is known yet, and the
@@ -121,6 +126,16 @@ func (p *Provider) logRefusal(r *http.Request, endpoint string, e *Error) {
 	if e.Reason == "storage.unavailable" {
 		p.emit(r.Context(), r, Event{Name: "storage.fault"})
 	}
+}
+
+// encodeJSON is json.Marshal without the escapes for HTML, which would make a
+// record six times as large as what was sent.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // writeJSON answers with a document.

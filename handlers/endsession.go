@@ -9,6 +9,7 @@ import (
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
 	"github.com/idpkit/idpkit/internal/ui"
+	"github.com/idpkit/idpkit/storage"
 )
 
 // EndSessionEndpoint is the logout endpoint, OpenID Connect RP-Initiated Logout
@@ -21,6 +22,7 @@ func (p *Provider) EndSessionEndpoint() http.Handler {
 // logoutRequest is what a logout request proves.
 type logoutRequest struct {
 	client   *clientreg.Client // nil: not known
+	hint     string            // the ID token
 	hinted   bool              // the client is known by an ID token, not only by name
 	subject  string            // of the hint
 	sid      string            // of the hint
@@ -59,6 +61,9 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 		if s != nil {
 			return p.finishLogout(w, r, s, q)
 		}
+		if err := p.revokeHinted(ctx, r, q); err != nil {
+			return err
+		}
 		return p.loggedOut(w, r, q)
 	}
 	if q.subject == s.login.Subject && q.client != nil && q.sid == s.sid(q.client.ID) {
@@ -78,7 +83,7 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 	if answer == "logout" {
 		return p.finishLogout(w, r, s, q)
 	}
-	return p.loggedOut(w, r, q) // stays signed in, and goes back to the client
+	return p.stay(w, r, q)
 }
 
 // logoutParams reads the client's request, in the query or in a body, and the
@@ -126,7 +131,7 @@ func (p *Provider) readLogout(ctx context.Context, r *http.Request, f form.Form)
 		if id == "" {
 			id = aud[0]
 		}
-		q.hinted, q.subject = true, t.Subject()
+		q.hint, q.hinted, q.subject = hint, true, t.Subject()
 		q.sid, _ = t.String("sid")
 	}
 	if id != "" {
@@ -163,6 +168,9 @@ func (p *Provider) finishLogout(w http.ResponseWriter, r *http.Request, s *sessi
 	if err := p.endSession(ctx, r, s.key, byClient); err != nil {
 		return err
 	}
+	if err := p.revokeHinted(ctx, r, q); err != nil {
+		return err
+	}
 	if e, ok := p.cfg.Users.(SessionEnder); ok {
 		if err := e.EndLogin(w, r, s.login.SessionID); err != nil {
 			return refuse("users.outage", err)
@@ -170,6 +178,30 @@ func (p *Provider) finishLogout(w http.ResponseWriter, r *http.Request, s *sessi
 	}
 	p.setCookie(w, cookieSession, "")
 	return p.loggedOut(w, r, q)
+}
+
+// revokeHinted ends what the hint's client still has of the hint's session,
+// when that session is no longer at this browser: whoever signs out at the
+// application means its tokens too.
+func (p *Provider) revokeHinted(ctx context.Context, r *http.Request, q logoutRequest) error {
+	if !q.hinted || q.client == nil || q.sid == "" {
+		return nil
+	}
+	return p.eachGrant(ctx, storage.Query{Kind: storage.KindGrant, Subject: q.subject, Client: q.client.ID}, func(g *grant) error {
+		if g.data.SID != q.sid {
+			return nil
+		}
+		return p.endGrant(ctx, r, g, Event{Reason: "logout"})
+	})
+}
+
+// stay goes back to the client, or says that nothing has changed.
+func (p *Provider) stay(w http.ResponseWriter, r *http.Request, q logoutRequest) error {
+	if q.redirect != "" {
+		return p.loggedOut(w, r, q)
+	}
+	p.showLoggedOut(w, r, q, true)
+	return nil
 }
 
 // loggedOut goes back to the client, or says that the session has ended.
@@ -183,13 +215,17 @@ func (p *Provider) loggedOut(w http.ResponseWriter, r *http.Request, q logoutReq
 		seeOther(w, withParams(to, params))
 		return nil
 	}
-	v := ui.LoggedOut{}
+	p.showLoggedOut(w, r, q, false)
+	return nil
+}
+
+func (p *Provider) showLoggedOut(w http.ResponseWriter, r *http.Request, q logoutRequest, stayed bool) {
+	v := ui.LoggedOut{Stayed: stayed}
 	if q.client != nil {
 		c := viewClient(q.client, q.locales)
 		v.Client, v.ReturnURL = &c, q.client.ClientURI
 	}
 	p.frame(q.locales, "").LoggedOut(w, v)
-	return nil
 }
 
 func (p *Provider) askLogout(w http.ResponseWriter, r *http.Request, s *session, q logoutRequest, csrf string) error {
@@ -202,6 +238,9 @@ func (p *Provider) askLogout(w http.ResponseWriter, r *http.Request, s *session,
 		c := viewClient(q.client, q.locales)
 		v.Client = &c
 		again := url.Values{"client_id": {q.client.ID}}
+		if q.hint != "" {
+			again.Set("id_token_hint", q.hint)
+		}
 		if q.redirect != "" {
 			again.Set("post_logout_redirect_uri", q.redirect)
 		}

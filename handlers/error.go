@@ -72,7 +72,11 @@ func refuse(reason string, cause error) *Error {
 	if !ok {
 		f, reason = reasons["server.fault"], "server.fault"
 	}
-	return &Error{Code: f.code, Reason: reason, Description: f.description, Cause: cause}
+	e := &Error{Code: f.code, Reason: reason, Description: f.description, Cause: cause}
+	if f.code == "temporarily_unavailable" {
+		e.header = http.Header{"Retry-After": {"1"}}
+	}
+	return e
 }
 
 // toError bridges plain errors to protocol errors. What it does not know is a
@@ -80,17 +84,15 @@ func refuse(reason string, cause error) *Error {
 func toError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
-		if e.Description == "" && e.Reason == "" { // a sentinel such as ErrAccessDenied
+		if e.Reason == "" { // made outside the kit, such as ErrAccessDenied
 			c := *e
-			c.Reason, c.Description = "consent.denied", reasons["consent.denied"].description
+			c.Reason, c.Description = "consent.denied", firstOf(c.Description, reasons["consent.denied"].description)
 			return &c
 		}
 		return e
 	}
 	if isOutage(err) {
-		e = refuse("storage.unavailable", err)
-		e.header = http.Header{"Retry-After": {"1"}}
-		return e
+		return refuse("storage.unavailable", err)
 	}
 	return refuse("server.fault", err)
 }

@@ -64,6 +64,6 @@ func (p *Provider) emit(ctx context.Context, r *http.Request, e Event) {
 		}
 	}
 	p.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "event", slog.String("event", e.Name), slog.String("client", e.ClientID),
-		slog.String("subject", e.Subject), slog.String("grant", e.Grant), slog.String("session", e.Session), slog.String("addr", e.Addr))
+		slog.String("subject", e.Subject), slog.String("grant", e.Grant), slog.String("session", e.Session), slog.String("addr", e.Addr), slog.String("reason", e.Reason))
 	p.cfg.Events(ctx, e)
 }

@@ -30,7 +30,9 @@ type flow struct {
 // decision is what will be granted.
 type decision struct {
 	scope      []string
+	claims     []string // by name
 	details    []json.RawMessage
+	decided    bool // by the user on a page, just now
 	remembered bool // rests on an earlier consent, to be read again after issuing
 	remember   bool // to be remembered once the page is spent
 }
@@ -60,6 +62,12 @@ func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decisio
 		}
 		return stepLogin, decision{}, nil
 	}
+	if len(q.EssentialACR) > 0 && !slices.Contains(q.EssentialACR, s.login.ACR) {
+		if f.signedIn {
+			return "", decision{}, refuse("authorize.acr", nil)
+		}
+		return stepLogin, decision{}, nil
+	}
 	if err := p.checkUser(ctx, f.client, s.login.Subject); err != nil {
 		if toError(err).Reason != "grant.user" {
 			return "", decision{}, err
@@ -69,7 +77,7 @@ func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decisio
 		}
 		return stepLogin, decision{}, nil
 	}
-	all := decision{scope: q.Scope, details: q.Details}
+	all := decision{scope: q.Scope, claims: requestedClaims(q), details: q.Details}
 	if q.prompt("consent") || f.device != nil { // RFC 8628 §5.4: nobody's device is connected unseen
 		return stepConsent, all, nil
 	}
@@ -121,7 +129,9 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 	ctx := r.Context()
 	if p.cfg.Policy != nil {
 		if err := p.cfg.Policy(ctx, Decision{"authorize", f.client, s.login.Subject, d.scope, r}); err != nil {
-			return policyError(err)
+			err = policyError(err)
+			p.emit(ctx, r, Event{Name: "consent.denied", ClientID: f.client.ID, Subject: s.login.Subject, Reason: toError(err).Reason})
+			return err
 		}
 	}
 	g, err := p.newGrant(f, s, d)
@@ -139,8 +149,9 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 	if err := p.commit(ctx, ops...); err != nil {
 		return spent(err)
 	}
-	if d.remember {
-		err = p.remember(ctx, s.login.Subject, f.client.ID, d.scope, requestedClaims(f.req))
+	if d.decided {
+		p.emit(ctx, r, Event{Name: "consent.given", ClientID: f.client.ID, Subject: s.login.Subject, Grant: g.rec.Key})
+		err = p.remember(ctx, s.login.Subject, f, d)
 	}
 	if err == nil {
 		err = p.recheck(ctx, g)
@@ -153,9 +164,11 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 		f.par, f.at = nil, nil // spent, and this is their answer
 		if f.device != nil {
 			f.device.UserCode = ""
-		}
-		if e.Status() >= 500 {
-			return e
+			if e.Status() >= 500 {
+				return e
+			}
+		} else if e.Status() >= 500 { // a reload would find nothing to go on with
+			return p.sendError(w, r, f.req.reply(), e)
 		}
 		return refuse("authorize.login_required", e)
 	}
@@ -198,10 +211,26 @@ func spent(err error) error {
 
 func policyError(err error) error {
 	var e *Error
-	if errors.As(err, &e) && e.Code != "" {
-		return e
+	switch {
+	case isOutage(err):
+		return err
+	case errors.As(err, &e) && e.Code != "":
+		c := *e
+		if c.Reason == "" {
+			c.Reason, c.Description = "policy.refused", firstOf(c.Description, reasons["policy.refused"].description)
+		}
+		return &c
 	}
 	return refuse("policy.refused", err)
+}
+
+// tokenPolicyError is policyError in the words of RFC 6749 §5.2.
+func tokenPolicyError(err error) error {
+	err = policyError(err)
+	if e := toError(err); e.Code == "access_denied" {
+		return refuse("policy.token", err)
+	}
+	return err
 }
 
 // codeData is the record of an authorization code.

@@ -76,7 +76,7 @@ func (p *Provider) newGrant(f *flow, s *session, a decision) (*grant, error) {
 			ExpiresAt: now.Add(pickup + p.cfg.TTL.Access),
 		},
 		data: grantData{
-			Scope: a.scope, Claims: q.Claims, Locales: q.ClaimsLocales, Resources: q.Resources, Details: a.details,
+			Scope: a.scope, Claims: q.Claims.only(a.claims), Locales: q.ClaimsLocales, Resources: q.Resources, Details: a.details,
 			Host: s.rec == nil, SID: s.sid(f.client.ID), AuthTime: s.login.At, ACR: s.login.ACR, AMR: s.login.AMR,
 			TellTime: q.MaxAge != nil || f.client.RequireAuthTime || asksAuthTime(q.Claims),
 			Consent:  a.remembered, CreatedAt: now, UsedAt: now,
@@ -90,7 +90,7 @@ func asksAuthTime(c *claimsParameter) bool {
 }
 
 func (g *grant) encode() (err error) {
-	g.rec.Data, err = json.Marshal(g.data)
+	g.rec.Data, err = encodeJSON(g.data)
 	return err
 }
 
@@ -156,7 +156,8 @@ func (p *Provider) recheck(ctx context.Context, g *grant) error {
 	}
 	if g.data.Consent {
 		rec, err := p.get(ctx, consentRef(g.rec.Subject, g.rec.Client))
-		if errors.Is(err, storage.ErrNotFound) || err == nil && rec.State != storage.Active {
+		var now consentData
+		if errors.Is(err, storage.ErrNotFound) || err == nil && (rec.State != storage.Active || json.Unmarshal(rec.Data, &now) != nil || !within(g.data.Scope, now.Scope)) {
 			return refuse("grant.consent", nil)
 		}
 		if err != nil {

@@ -87,7 +87,7 @@ func (p *Provider) exchangeClient(ctx context.Context, r *http.Request, c *clien
 	}
 	if p.cfg.Policy != nil {
 		if err := p.cfg.Policy(ctx, Decision{"token", c, "", scope, r}); err != nil {
-			return nil, policyError(err)
+			return nil, tokenPolicyError(err)
 		}
 	}
 	g := clientGrant(c.ID)

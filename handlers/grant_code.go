@@ -72,10 +72,10 @@ func (p *Provider) redeem(ctx context.Context, r *http.Request, rec *storage.Rec
 	if err != nil {
 		return nil, nil, err
 	}
-	is.scope = g.data.Scope
+	is.scope = allowed(is.client, g.data.Scope)
 	if p.cfg.Policy != nil {
 		if err := p.cfg.Policy(ctx, Decision{"token", is.client, g.rec.Subject, is.scope, r}); err != nil {
-			return nil, nil, policyError(err)
+			return nil, nil, tokenPolicyError(err)
 		}
 	}
 	if g.offline() && is.client.HasGrantType("refresh_token") {

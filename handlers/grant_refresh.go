@@ -177,7 +177,7 @@ func (p *Provider) refreshOnce(ctx context.Context, r *http.Request, c *clientre
 	}
 	if p.cfg.Policy != nil {
 		if err := p.cfg.Policy(ctx, Decision{"token", c, g.rec.Subject, scope, r}); err != nil {
-			return nil, policyError(err)
+			return nil, tokenPolicyError(err)
 		}
 	}
 	is := issue{client: c, scope: scope, resource: f.All("resource")}

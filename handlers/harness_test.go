@@ -226,7 +226,7 @@ func (u *users) Claims(_ context.Context, subject string, _ handlers.ClaimsQuery
 	}
 	name := strings.TrimPrefix(subject, "sub-")
 	return map[string]any{
-		"name": strings.ToUpper(name[:1]) + name[1:], "preferred_username": name,
+		"name": strings.ToUpper(name[:1]) + name[1:], "preferred_username": name, "password_hash": "secret",
 		"email": name + "@example.org", "email_verified": true, "phone_number": "+49 1", "iss": "https://evil.example",
 	}, nil
 }

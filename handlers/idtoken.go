@@ -106,6 +106,13 @@ func (p *Provider) readHint(ctx context.Context, hint string) (*jose.Token, erro
 	if err != nil {
 		return nil, err
 	}
+	if rotating, ok := p.keys.(*rotatingKeys); ok {
+		former, err := rotating.former(ctx)
+		if err != nil {
+			return nil, refuse("keys.outage", err)
+		}
+		keys = append(keys, verificationKeys(former)...)
+	}
 	t, err := jose.Verify(hint, keys, p.keys.Algorithms())
 	switch {
 	case err != nil:
@@ -124,9 +131,13 @@ func (p *Provider) ownKeys(ctx context.Context) ([]jose.Key, error) {
 	if err != nil {
 		return nil, refuse("keys.outage", err)
 	}
+	return verificationKeys(public), nil
+}
+
+func verificationKeys(public []PublicKey) []jose.Key {
 	keys := make([]jose.Key, len(public))
 	for i, k := range public {
 		keys[i] = jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key}
 	}
-	return keys, nil
+	return keys
 }

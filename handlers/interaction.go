@@ -78,9 +78,11 @@ type AskedDetail struct {
 }
 
 // Approval lists what a user allows of what was asked. What it does not list is
-// not granted; listing more than was asked is refused.
+// not granted; listing more than was asked is refused. The APIs that were asked
+// for come with every approval.
 type Approval struct {
 	Scopes   []string          // openid needs no mention
+	Claims   []string          // of Asked.Claims
 	Details  []json.RawMessage // each within one that was asked for
 	Remember bool              // do not ask again for these scopes
 }
@@ -137,9 +139,12 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	if f.par != nil {
 		d.PAR = f.par.Key
 	}
-	data, err := json.Marshal(d)
+	data, err := encodeJSON(d)
 	if err != nil {
 		return err
+	}
+	if len(data) > storage.MaxData {
+		return refuse("request.too_large", nil)
 	}
 	ops := []storage.Op{storage.Insert(storage.Record{
 		Ref:    storage.Ref{Kind: storage.KindInteraction, Shard: f.shard, Key: handle.Key(id)},
@@ -173,7 +178,9 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 // checks that the form was drawn for this browser: its csrf field (or the
 // X-CSRF-Token header), and that no other site sent it. Show errors with Fail.
 func (p *Provider) Interaction(r *http.Request) (*Interaction, error) {
-	i, err := p.loadInteraction(r.Context(), r)
+	bounded, cancel := p.finishing(r) // a copy: the page wants the form that checkForm reads in r
+	defer cancel()
+	i, err := p.loadInteraction(bounded.Context(), r)
 	if err != nil {
 		return nil, err
 	}
@@ -323,6 +330,8 @@ func (i *Interaction) CSRFToken() string { return i.csrf }
 // own session before.
 func (i *Interaction) Login(w http.ResponseWriter, r *http.Request, l Login) {
 	if i.once() {
+		r, cancel := i.p.finishing(r)
+		defer cancel()
 		i.end(w, r, i.login(w, r, l))
 	}
 }
@@ -368,7 +377,9 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 // It writes the response.
 func (i *Interaction) ApproveAll(w http.ResponseWriter, r *http.Request, remember bool) {
 	if i.once() {
-		i.end(w, r, i.approve(w, r, decision{scope: i.f.req.Scope, details: i.f.req.Details}, remember))
+		r, cancel := i.p.finishing(r)
+		defer cancel()
+		i.end(w, r, i.approve(w, r, decision{scope: i.f.req.Scope, claims: requestedClaims(i.f.req), details: i.f.req.Details, decided: true}, remember))
 	}
 }
 
@@ -378,6 +389,8 @@ func (i *Interaction) Approve(w http.ResponseWriter, r *http.Request, a Approval
 	if !i.once() {
 		return
 	}
+	r, cancel := i.p.finishing(r)
+	defer cancel()
 	d, err := i.narrow(r.Context(), a)
 	if err == nil {
 		err = i.approve(w, r, d, a.Remember)
@@ -388,10 +401,10 @@ func (i *Interaction) Approve(w http.ResponseWriter, r *http.Request, a Approval
 // narrow checks an approval against what was asked.
 func (i *Interaction) narrow(ctx context.Context, a Approval) (decision, error) {
 	q := i.f.req
-	if !within(a.Scopes, q.Scope) {
-		return decision{}, refuse("consent.wider", errors.New("a scope was not asked for"))
+	if !within(a.Scopes, q.Scope) || !within(a.Claims, requestedClaims(q)) {
+		return decision{}, refuse("consent.wider", errors.New("a scope or claim was not asked for"))
 	}
-	d := decision{details: a.Details}
+	d := decision{claims: a.Claims, details: a.Details, decided: true}
 	for _, s := range q.Scope { // in the order asked, each once
 		if s == "openid" || slices.Contains(a.Scopes, s) {
 			d.scope = append(d.scope, s)
@@ -407,10 +420,8 @@ func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision
 	if i.Step != string(stepConsent) || i.s == nil {
 		return refuse("server.fault", errors.New("Approve on a page that is not the consent page"))
 	}
-	ctx, p := r.Context(), i.p
 	d.remember = remember
-	p.emit(ctx, r, Event{Name: "consent.given", ClientID: i.Client.ID, Subject: i.Account.Subject})
-	return p.answer(w, r, i.f, i.s, d)
+	return i.p.answer(w, r, i.f, i.s, d)
 }
 
 // Deny ends a page of either kind: the user refuses. why may be nil, which
@@ -419,6 +430,8 @@ func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
 	if !i.once() {
 		return
 	}
+	r, cancel := i.p.finishing(r)
+	defer cancel()
 	e := refuse("consent.denied", nil)
 	if i.Step == string(stepLogin) {
 		e = refuse("login.cancelled", nil)

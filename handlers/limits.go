@@ -19,17 +19,19 @@ type limiters struct {
 	login    middleware.Limiter // passwords tried, per user name and address
 	loginAll middleware.Limiter // passwords tried, per address
 	userCode middleware.Limiter // user codes tried, per address and per user
+	par      middleware.Limiter // requests pushed by public clients, per client and address
 }
 
 func newLimiters(c *Config) limiters {
 	if c.Limiter != nil {
-		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter}
+		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter}
 	}
 	return limiters{
 		client:   middleware.NewBuckets(128, time.Second, c.Now),
 		login:    middleware.NewBuckets(10, 30*time.Second, c.Now),
 		loginAll: middleware.NewBuckets(100, 3*time.Second, c.Now),
 		userCode: middleware.NewBuckets(10, time.Minute, c.Now),
+		par:      middleware.NewBuckets(1000, 50*time.Millisecond, c.Now),
 	}
 }
 
@@ -45,6 +47,8 @@ func (p *Provider) buckets(r *http.Request, name, key string) []bucket {
 	switch name {
 	case "client":
 		return []bucket{{p.limits.client, "client " + key}}
+	case "par":
+		return []bucket{{p.limits.par, "par " + key + " " + addr}}
 	case "login":
 		return []bucket{{p.limits.loginAll, "login " + addr}, {p.limits.login, "login " + addr + " " + strings.ToLower(key)}}
 	case "user_code":

@@ -54,7 +54,10 @@ func (p *Provider) tryPassword(w http.ResponseWriter, r *http.Request, i *Intera
 		p.drawLogin(w, i, name, "wrong")
 		return nil
 	case errors.Is(err, ErrUserDisabled):
-		return wayBack(refuse("login.user_disabled", err), i)
+		if i.once() {
+			i.end(w, r, refuse("login.user_disabled", err))
+		}
+		return nil
 	case err != nil:
 		return wayBack(refuse("users.outage", err), i)
 	}

@@ -27,6 +27,11 @@ func (p *Provider) push(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if c.Public() { // nobody proved to be it: its rows are bounded
+		if wait := p.limit(r, "par", c.ID); wait > 0 {
+			return tooMany(wait)
+		}
+	}
 	if f.Has("request_uri") {
 		return refuse("par.request_uri", nil)
 	}
@@ -68,9 +73,12 @@ func (p *Provider) storeRequest(ctx context.Context, req *authRequest, posted bo
 		return "", err
 	}
 	now := p.now()
-	data, err := json.Marshal(pushedData{*req, now.Add(p.cfg.TTL.PAR), posted})
+	data, err := encodeJSON(pushedData{*req, now.Add(p.cfg.TTL.PAR), posted})
 	if err != nil {
 		return "", err
+	}
+	if len(data) > storage.MaxData-maxValue { // an interaction holds it too, and a little more
+		return "", refuse("request.too_large", nil)
 	}
 	return uri, p.commit(ctx, storage.Insert(storage.Record{
 		Ref:       storage.Ref{Kind: storage.KindPAR, Shard: shard, Key: handle.Key(uri)},

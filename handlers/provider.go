@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -208,7 +210,39 @@ func (p *Provider) client(ctx context.Context, id string) (*clientreg.Client, er
 	case c.Disabled:
 		return nil, refuse("client.disabled", nil)
 	}
+	if err := p.Serves(c); err != nil {
+		return nil, refuse("client.unserved", err)
+	}
 	return c, nil
+}
+
+// Serves returns nil if the provider can do what the client's metadata demand.
+// Where it cannot, the client is refused: to go on without encryption, binding
+// or a signature that was asked for would weaken it unseen. Call it for every
+// client at start to learn of it early.
+func (p *Provider) Serves(c *clientreg.Client) error {
+	for _, d := range []struct {
+		member string
+		set    bool
+	}{
+		{"dpop_bound_access_tokens", c.DPoPBoundAccessTokens},
+		{"tls_client_certificate_bound_access_tokens", c.TLSClientCertificateBoundAccessTokens},
+		{"require_signed_request_object", c.RequireSignedRequestObject},
+		{"subject_type", c.SubjectType == "pairwise"},
+		{"id_token_encrypted_response_alg", c.IDTokenEncryptedResponseAlg != ""},
+		{"userinfo_signed_response_alg", c.UserInfoSignedResponseAlg != ""},
+		{"userinfo_encrypted_response_alg", c.UserInfoEncryptedResponseAlg != ""},
+		{"authorization_signed_response_alg", c.AuthorizationSignedResponseAlg != ""},
+		{"authorization_encrypted_response_alg", c.AuthorizationEncryptedResponseAlg != ""},
+		{"introspection_signed_response_alg", c.IntrospectionSignedResponseAlg != ""},
+		{"introspection_encrypted_response_alg", c.IntrospectionEncryptedResponseAlg != ""},
+		{"id_token_signed_response_alg", c.IDTokenSignedResponseAlg != "" && !slices.Contains(p.keys.Algorithms(), c.IDTokenSignedResponseAlg)},
+	} {
+		if d.set {
+			return fmt.Errorf("handlers: client %q: %s asks for what this provider does not serve", c.ID, d.member)
+		}
+	}
+	return nil
 }
 
 // checkUser asks whether a subject exists and is enabled.

@@ -31,7 +31,8 @@ type authRequest struct {
 	HintSubject   string            `json:"hint_subject,omitempty"` // sub of a verified id_token_hint
 	UILocales     []string          `json:"ui_locales,omitempty"`
 	ClaimsLocales []string          `json:"claims_locales,omitempty"`
-	ACRValues     []string          `json:"acr_values,omitempty"`
+	ACRValues     []string          `json:"acr_values,omitempty"`    // wanted
+	EssentialACR  []string          `json:"essential_acr,omitempty"` // one of these, or no answer
 	Claims        *claimsParameter  `json:"claims,omitempty"`
 	Resources     []string          `json:"resource,omitempty"`
 	Details       []json.RawMessage `json:"authorization_details,omitempty"`
@@ -53,7 +54,9 @@ const (
 	maxState  = 1 << 10
 	maxNonce  = 1 << 10
 	maxScopes = 64
-	maxValue  = 2 << 10 // of the other parameters
+
+	maxResources = 16
+	maxValue     = 2 << 10 // of the other parameters
 )
 
 // proveRedirect checks the redirect URI and reads what is needed to answer
@@ -119,7 +122,7 @@ func (p *Provider) readRequest(ctx context.Context, c *clientreg.Client, to repl
 		checkPrompt,
 		checkMaxAge,
 		checkTexts,
-		checkClaims,
+		p.checkClaims,
 		p.checkResource,
 		p.checkDetails,
 		p.checkHint,
@@ -289,7 +292,7 @@ func checkMaxAge(_ context.Context, c *clientreg.Client, f form.Form, q *authReq
 }
 
 // checkTexts reads the parameters that only pass through.
-func checkTexts(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequest) error {
+func checkTexts(_ context.Context, c *clientreg.Client, f form.Form, q *authRequest) error {
 	for _, name := range []string{"login_hint", "ui_locales", "claims_locales", "acr_values", "display"} {
 		if !validText(f.Get(name), maxValue) {
 			return refuse("authorize.parameter", errors.New(name))
@@ -299,13 +302,16 @@ func checkTexts(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequ
 	q.UILocales = strings.Fields(f.Get("ui_locales"))
 	q.ClaimsLocales = strings.Fields(f.Get("claims_locales"))
 	q.ACRValues = strings.Fields(f.Get("acr_values"))
+	if len(q.ACRValues) == 0 {
+		q.ACRValues = slices.Clone(c.DefaultACRValues)
+	}
 	return nil
 }
 
 // checkResource: RFC 8707 §2.
 func (p *Provider) checkResource(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequest) error {
 	for _, r := range f.All("resource") {
-		if p.api(r) == nil {
+		if p.api(r) == nil || len(q.Resources) >= maxResources {
 			return refuse("authorize.resource", nil)
 		}
 		if !slices.Contains(q.Resources, r) {
@@ -370,5 +376,8 @@ func formError(err error) error {
 	case errors.Is(err, form.ErrMediaType), errors.Is(err, form.ErrEncoding):
 		return refuse("request.media_type", err)
 	}
-	return refuse("request.malformed", err)
+	if errors.Is(err, form.ErrTooMany) || errors.Is(err, form.ErrMalformed) {
+		return refuse("request.malformed", err)
+	}
+	return err // a middleware has read the body: a fault of ours
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,16 @@ const (
 // storedKeys is the record of one algorithm: keys under other secrets, then
 // ours, oldest first.
 type storedKeys struct {
-	Keys []storedKey `json:"keys"`
+	Keys    []storedKey  `json:"keys"`
+	Retired []retiredKey `json:"retired,omitempty"`
+}
+
+// retiredKey is the public half of a key that is no longer published. ID tokens
+// come back as hints long after they have expired.
+type retiredKey struct {
+	ID     string    `json:"kid"`
+	Public []byte    `json:"public"` // PKIX
+	Until  time.Time `json:"until"`
 }
 
 type storedKey struct {
@@ -47,8 +57,9 @@ type storedKey struct {
 const keyPurpose = "signing key"
 
 type keySet struct {
-	loaded time.Time
-	keys   []liveKey
+	loaded  time.Time
+	keys    []liveKey
+	retired []retiredKey
 }
 
 type liveKey struct {
@@ -144,10 +155,14 @@ func (k *rotatingKeys) load(ctx context.Context, alg string) (*keySet, error) {
 			return nil, err
 		}
 		if !changed {
-			return &keySet{loaded: k.p.now(), keys: next}, nil
+			return &keySet{k.p.now(), next, stored.Retired}, nil
+		}
+		retired, err := k.retire(stored.Retired, mine, next)
+		if err != nil {
+			return nil, err
 		}
 		out := *rec
-		if out.Data, err = k.seal(foreign, next); err != nil {
+		if out.Data, err = k.seal(foreign, next, retired); err != nil {
 			return nil, err
 		}
 		op := storage.Update(out)
@@ -159,7 +174,7 @@ func (k *rotatingKeys) load(ctx context.Context, alg string) (*keySet, error) {
 			if len(next) > len(mine) {
 				k.p.emit(ctx, nil, Event{Name: "key.rotated", Reason: alg})
 			}
-			return &keySet{loaded: k.p.now(), keys: next}, nil
+			return &keySet{k.p.now(), next, retired}, nil
 		case errors.Is(err, storage.ErrExists), errors.Is(err, storage.ErrConflict):
 		default:
 			return nil, err
@@ -187,6 +202,46 @@ func (k *rotatingKeys) rotate(alg string, keys []liveKey) (next []liveKey, chang
 	}
 	added, err := generate(alg, activeAt)
 	return append(next, added), true, err
+}
+
+// retire keeps the public halves of the keys that were dropped, for as long as a
+// session or a refresh chain that their ID tokens speak of can last.
+func (k *rotatingKeys) retire(retired []retiredKey, before, after []liveKey) ([]retiredKey, error) {
+	now := k.p.now()
+	retired = slices.DeleteFunc(slices.Clone(retired), func(r retiredKey) bool { return !now.Before(r.Until) })
+	for _, l := range before {
+		if slices.ContainsFunc(after, func(a liveKey) bool { return a.ID == l.ID }) {
+			continue
+		}
+		der, err := x509.MarshalPKIXPublicKey(l.Signer.Public())
+		if err != nil {
+			return nil, err
+		}
+		retired = append(retired, retiredKey{l.ID, der, now.Add(max(k.p.cfg.TTL.Session, k.p.cfg.TTL.Refresh))})
+	}
+	return retired, nil
+}
+
+// former returns the keys that are no longer published, to read hints with.
+func (k *rotatingKeys) former(ctx context.Context) ([]PublicKey, error) {
+	var keys []PublicKey
+	for _, alg := range k.p.cfg.SigningAlgs {
+		set, err := k.set(ctx, alg)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range set.retired {
+			if !k.p.now().Before(r.Until) {
+				continue
+			}
+			pub, err := x509.ParsePKIXPublicKey(r.Public)
+			if err != nil {
+				return nil, fmt.Errorf("retired key %s: %w", r.ID, err)
+			}
+			keys = append(keys, PublicKey{r.ID, alg, pub})
+		}
+	}
+	return keys, nil
 }
 
 func generate(alg string, activeAt time.Time) (liveKey, error) {
@@ -221,8 +276,8 @@ func (k *rotatingKeys) open(ctx context.Context, alg string, s storedKeys) (fore
 }
 
 // seal is the record of keys, all under the first secret.
-func (k *rotatingKeys) seal(foreign []storedKey, keys []liveKey) ([]byte, error) {
-	s := storedKeys{Keys: foreign}
+func (k *rotatingKeys) seal(foreign []storedKey, keys []liveKey, retired []retiredKey) ([]byte, error) {
+	s := storedKeys{Keys: foreign, Retired: retired}
 	for i := range keys {
 		der, err := jose.MarshalPrivate(keys[i].Signer)
 		if err != nil {
@@ -273,7 +328,7 @@ func (k *rotatingKeys) force(ctx context.Context, alg string) error {
 	if err != nil {
 		return err
 	}
-	if rec.Data, err = k.seal(foreign, append(mine, added)); err != nil {
+	if rec.Data, err = k.seal(foreign, append(mine, added), stored.Retired); err != nil {
 		return err
 	}
 	if err := k.p.store.Commit(ctx, storage.Update(*rec)); err != nil {

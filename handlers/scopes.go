@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/idpkit/idpkit/clientreg"
@@ -80,8 +81,22 @@ type claimRequest struct {
 
 const maxClaims = 64
 
-// checkClaims: OpenID Connect Core §5.5.
-func checkClaims(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequest) error {
+// only returns the request without the user's claims that are not among names.
+func (c *claimsParameter) only(names []string) *claimsParameter {
+	if c == nil {
+		return nil
+	}
+	keep := func(m map[string]*claimRequest) map[string]*claimRequest {
+		m = maps.Clone(m)
+		maps.DeleteFunc(m, func(n string, _ *claimRequest) bool { return !protectedClaim(n) && !slices.Contains(names, n) })
+		return m
+	}
+	return &claimsParameter{UserInfo: keep(c.UserInfo), IDToken: keep(c.IDToken)}
+}
+
+// checkClaims: OpenID Connect Core §5.5. A claim that the client could not get
+// by a scope is ignored, whatever else Users may know.
+func (p *Provider) checkClaims(_ context.Context, c *clientreg.Client, f form.Form, q *authRequest) error {
 	raw := f.Get("claims")
 	if raw == "" {
 		return nil
@@ -89,19 +104,48 @@ func checkClaims(_ context.Context, _ *clientreg.Client, f form.Form, q *authReq
 	if len(raw) > 8<<10 || strictjson.Check([]byte(raw), 8) != nil {
 		return refuse("authorize.claims", nil)
 	}
-	var c *claimsParameter
-	if err := json.Unmarshal([]byte(raw), &c); err != nil || c == nil || len(c.UserInfo)+len(c.IDToken) > maxClaims {
+	var asked *claimsParameter
+	if err := json.Unmarshal([]byte(raw), &asked); err != nil || asked == nil || len(asked.UserInfo)+len(asked.IDToken) > maxClaims {
 		return refuse("authorize.claims", err)
 	}
-	q.Claims = c
-	if sub := c.IDToken["sub"]; sub != nil && sub.Value != nil { // §5.5.1: this user and no other
+	for _, m := range []map[string]*claimRequest{asked.UserInfo, asked.IDToken} {
+		maps.DeleteFunc(m, func(name string, _ *claimRequest) bool { return !protectedClaim(name) && !p.offersClaim(c, name) })
+	}
+	q.Claims = asked
+	if sub := asked.IDToken["sub"]; sub != nil && sub.Value != nil { // §5.5.1: this user and no other
 		s, ok := sub.Value.(string)
 		if !ok {
 			return refuse("authorize.claims", nil)
 		}
 		q.HintSubject = s
 	}
+	if acr := asked.IDToken["acr"]; acr != nil { // §5.5.1.1
+		wanted := acr.strings()
+		q.ACRValues = append(q.ACRValues, wanted...)
+		if acr.Essential {
+			q.EssentialACR = wanted
+		}
+	}
 	return nil
+}
+
+// offersClaim tells whether a client may have a claim by name: by a scope that
+// it may ask for, or since the configuration offers it to all.
+func (p *Provider) offersClaim(c *clientreg.Client, name string) bool {
+	return slices.Contains(p.cfg.Claims, name) || slices.ContainsFunc(p.scopes, func(s Scope) bool {
+		return c.AllowsScope(s.Name) && slices.Contains(s.Claims, name)
+	})
+}
+
+// strings are the values wanted of a claim.
+func (r *claimRequest) strings() []string {
+	var values []string
+	for _, v := range append([]any{r.Value}, r.Values...) {
+		if s, ok := v.(string); ok {
+			values = append(values, s)
+		}
+	}
+	return values
 }
 
 // names of the claims asked for one place, in a stable order.

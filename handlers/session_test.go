@@ -256,3 +256,109 @@ func TestGrants(t *testing.T) {
 		}
 	}
 }
+
+// TestLogoutWithoutASession: the application signs out when the session at the
+// provider has long ended; its tokens die all the same.
+func TestLogoutWithoutASession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b, tok := w.tokens("web")
+	_, other := w.tokens("web") // another browser's
+	w.clock.add(25 * time.Hour)
+	res := b.get("/logout?" + url.Values{"id_token_hint": {tok.str("id_token")}, "post_logout_redirect_uri": {"https://web.example/bye"}}.Encode())
+	if u, _ := res.location(); u.Host != "web.example" {
+		t.Errorf("went to %s", u)
+	}
+	w.refresh("web", tok.str("refresh_token")).wantError(400, "invalid_grant")
+	w.refresh("web", other.str("refresh_token")).want(200)
+}
+
+// TestStaySignedIn: the answer to the question says what is so.
+func TestStaySignedIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	b.code(request("web"), "alice")
+	page := b.get("/logout").want(200)
+	res := b.post("/logout", url.Values{"do": {"stay"}, "csrf": {csrf(page)}}).want(200)
+	if strings.Contains(res.body, "signed out") || !strings.Contains(res.body, "still signed in") || !b.signedIn() {
+		t.Errorf("%s", res.body)
+	}
+	res = b.post("/logout", url.Values{"do": {"logout"}, "csrf": {csrf(page)}}).want(200)
+	if !strings.Contains(res.body, "signed out") || b.signedIn() {
+		t.Error("not signed out")
+	}
+}
+
+// TestHintAfterRotation: an ID token is a hint long after its key has gone.
+func TestHintAfterRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b, tok := w.tokens("web")
+	if err := w.p.RotateKeys(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // the session is used now and then
+		w.clock.add(20 * time.Hour)
+		b.signedIn()
+	}
+	kid, _ := jwtHeader(t, tok.str("id_token"))["kid"].(string)
+	if _, published := w.kids()[kid]; published {
+		t.Fatal("the key is still published")
+	}
+	w.restart()
+	res := b.get("/logout?" + url.Values{"id_token_hint": {tok.str("id_token")}, "post_logout_redirect_uri": {"https://web.example/bye"}}.Encode())
+	if u, _ := res.location(); u.Host != "web.example" {
+		t.Errorf("went to %s", u)
+	}
+	if b.signedIn() {
+		t.Error("the session lives")
+	}
+}
+
+// TestFormsOutliveANewSecret: a page drawn before a secret became the first is
+// answered after it.
+func TestFormsOutliveANewSecret(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.browser()
+	u, _ := b.begin(request("web")).location()
+	page := b.get(u.String())
+	w.restart(func(c *handlers.Config) {
+		c.Secrets = [][]byte{[]byte("0123456789abcdef0123456789abcdef"), c.Secrets[0]}
+	})
+	res := b.post(u.String(), url.Values{"csrf": {csrf(page)}, "username": {"alice"}, "password": {password}, "do": {"login"}})
+	if u, _ := res.location(); u.Path != "/consent" {
+		t.Errorf("went to %s", u)
+	}
+}
+
+// TestRevokeAllOfAClient: also what it has on its own behalf, and it goes on.
+func TestRevokeAllOfAClient(t *testing.T) {
+	t.Parallel()
+	w := machines(t)
+	ctx := context.Background()
+	active := func(tok response) bool { return w.introspect("m2m", tok.str("access_token")).json()["active"] == true }
+	one := w.clientToken("m2m").want(200)
+	if _, err := w.p.Grants().RevokeAll(ctx, handlers.Filter{ClientID: "m2m"}); err != nil {
+		t.Fatal(err)
+	}
+	if active(one) {
+		t.Error("a token of before lives")
+	}
+	w.clock.add(time.Second)
+	two := w.clientToken("m2m").want(200)
+	if !active(two) {
+		t.Error("the client does not go on")
+	}
+	if _, err := w.p.Grants().RevokeAll(ctx, handlers.Filter{ClientID: "m2m"}); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.add(9 * time.Minute)
+	if _, err := w.store.Purge(ctx, w.clock.Now(), 1000); err != nil {
+		t.Fatal(err)
+	}
+	if active(one) || active(two) {
+		t.Error("revived by a purge")
+	}
+}

@@ -15,7 +15,7 @@ import (
 // concurrently.
 type Users interface {
 	// Claims returns what is known about subject. The kit keeps only the claims
-	// that q names; returning more is harmless. Errors: ErrNoUser,
+	// that q names, and q names only what the configuration offers to clients. Errors: ErrNoUser,
 	// ErrUserDisabled; any other error counts as an outage and is answered 503.
 	Claims(ctx context.Context, subject string, q ClaimsQuery) (map[string]any, error)
 }

@@ -117,8 +117,9 @@ type Logout struct {
 	Account string
 }
 
-// LoggedOut says that the session has ended.
+// LoggedOut says that the session has ended or, with Stayed, that it goes on.
 type LoggedOut struct {
+	Stayed    bool
 	Client    *Client
 	ReturnURL string // way back to the application; empty: not offered
 }
