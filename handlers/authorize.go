@@ -198,6 +198,10 @@ func withParams(to reply, params [][2]string) string {
 // seeOther is a redirect without a body. 303: a POST is never repeated at the
 // client, RFC 9700 §4.12.
 func seeOther(w http.ResponseWriter, location string) {
+	if s, ok := w.(spaWriter); ok {
+		s.goTo(location)
+		return
+	}
 	h := w.Header()
 	h.Set("Location", location)
 	h.Set("Cache-Control", "no-store")

@@ -3,13 +3,16 @@ package handlers
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
+	"github.com/idpkit/idpkit/internal/secret"
 )
 
 // credentials are what a request says of its client. RFC 6749 §2.3.
@@ -68,11 +71,48 @@ func (p *Provider) checkCredentials(ctx context.Context, w http.ResponseWriter, 
 	case cred.method == "private_key_jwt":
 		return c, p.checkAssertion(ctx, r, c, cred.assertion)
 	}
-	return c, p.checkSecret(ctx, c, cred)
+	return c, p.checkSecret(ctx, r, c, cred)
 }
 
-// checkSecret compares with every secret of the client that has not expired.
-func (p *Provider) checkSecret(ctx context.Context, c *clientreg.Client, cred credentials) error {
+// checkSecret asks the registry if it keeps secrets itself, and else compares
+// with every secret of the client that has not expired. Where the secret could
+// be guessed, guesses are held back before they are judged.
+func (p *Provider) checkSecret(ctx context.Context, r *http.Request, c *clientreg.Client, cred credentials) error {
+	if v, ok := p.clients.(clientreg.SecretVerifier); ok {
+		err := verifyElsewhere(ctx, v, c, cred)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	if slices.ContainsFunc(c.Secrets, func(s clientreg.ClientSecret) bool { return s.Hash != "" && secret.Chosen(s.Hash) }) {
+		if wait := p.limit(r, "secret", c.ID); wait > 0 {
+			return tooMany(wait)
+		}
+		err := p.compareSecrets(ctx, c, cred)
+		if err == nil {
+			p.uncount(r, "secret", c.ID)
+		}
+		return err
+	}
+	return p.compareSecrets(ctx, c, cred)
+}
+
+func verifyElsewhere(ctx context.Context, v clientreg.SecretVerifier, c *clientreg.Client, cred credentials) error {
+	for _, presented := range cred.secret {
+		ok, err := v.VerifySecret(ctx, c, presented)
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			return err
+		case err != nil:
+			return refuse("registry.outage", err)
+		case ok:
+			return nil
+		}
+	}
+	return refuse("client.secret", nil)
+}
+
+func (p *Provider) compareSecrets(ctx context.Context, c *clientreg.Client, cred credentials) error {
 	expired := false
 	for _, s := range c.Secrets {
 		if s.Hash == "" {

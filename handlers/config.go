@@ -57,6 +57,9 @@ type Config struct {
 	// Consent draws the consent page. nil: the built-in page.
 	Consent Consent
 
+	// Pages replaces the built-in error and logout pages.
+	Pages Pages
+
 	// Scopes that clients may ask for, with their texts. The scopes of OpenID
 	// Connect (openid, profile, email, address, phone, offline_access) are there
 	// already; an entry of the same name replaces the text.

@@ -75,6 +75,8 @@ func (i *Interaction) SwitchAccount(w http.ResponseWriter, r *http.Request) {
 	if !i.once() {
 		return
 	}
+	w, r, cancel := i.ending(w, r)
+	defer cancel()
 	i.f.signedIn = false
 	i.end(w, r, i.p.ask(w, r, i.f, nil, stepLogin))
 }

@@ -220,6 +220,14 @@ func (p *Provider) loggedOut(w http.ResponseWriter, r *http.Request, q logoutReq
 }
 
 func (p *Provider) showLoggedOut(w http.ResponseWriter, r *http.Request, q logoutRequest, stayed bool) {
+	if p.cfg.Pages.Logout != nil {
+		state := "signed_out"
+		if stayed {
+			state = "stayed"
+		}
+		p.cfg.Pages.Logout(w, r, LogoutPage{State: state, Client: q.client, Locales: q.locales})
+		return
+	}
 	v := ui.LoggedOut{Stayed: stayed}
 	if q.client != nil {
 		c := viewClient(q.client, q.locales)
@@ -248,6 +256,10 @@ func (p *Provider) askLogout(w http.ResponseWriter, r *http.Request, s *session,
 			again.Set("state", q.state)
 		}
 		v.Action += "?" + again.Encode()
+	}
+	if p.cfg.Pages.Logout != nil {
+		p.cfg.Pages.Logout(w, r, LogoutPage{"ask", q.client, v.Account, v.Action, v.CSRF, q.locales})
+		return nil
 	}
 	p.frame(q.locales, q.redirect).Logout(w, v)
 	return nil

@@ -22,6 +22,11 @@ import (
 // belongs to ends it once, with Login, ApproveAll, Approve or Deny. It is bound
 // to the browser that began it and, on the consent page, to the session that
 // was signed in then.
+//
+// A page may be a script of the issuer's origin: it gets the interaction by
+// json.Marshal, sends the csrf value as X-CSRF-Token, and with
+// "Accept: application/json" the methods answer with JSON that says where to
+// go, see spa.go.
 type Interaction struct {
 	ID        string            // names it in the page's URL
 	Step      string            // "login" or "consent"
@@ -330,7 +335,7 @@ func (i *Interaction) CSRFToken() string { return i.csrf }
 // own session before.
 func (i *Interaction) Login(w http.ResponseWriter, r *http.Request, l Login) {
 	if i.once() {
-		r, cancel := i.p.finishing(r)
+		w, r, cancel := i.ending(w, r)
 		defer cancel()
 		i.end(w, r, i.login(w, r, l))
 	}
@@ -377,7 +382,7 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 // It writes the response.
 func (i *Interaction) ApproveAll(w http.ResponseWriter, r *http.Request, remember bool) {
 	if i.once() {
-		r, cancel := i.p.finishing(r)
+		w, r, cancel := i.ending(w, r)
 		defer cancel()
 		i.end(w, r, i.approve(w, r, decision{scope: i.f.req.Scope, claims: requestedClaims(i.f.req), details: i.f.req.Details, decided: true}, remember))
 	}
@@ -389,7 +394,7 @@ func (i *Interaction) Approve(w http.ResponseWriter, r *http.Request, a Approval
 	if !i.once() {
 		return
 	}
-	r, cancel := i.p.finishing(r)
+	w, r, cancel := i.ending(w, r)
 	defer cancel()
 	d, err := i.narrow(r.Context(), a)
 	if err == nil {
@@ -430,7 +435,7 @@ func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
 	if !i.once() {
 		return
 	}
-	r, cancel := i.p.finishing(r)
+	w, r, cancel := i.ending(w, r)
 	defer cancel()
 	e := refuse("consent.denied", nil)
 	if i.Step == string(stepLogin) {
@@ -441,6 +446,12 @@ func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
 	}
 	i.p.emit(r.Context(), r, Event{Name: "consent.denied", ClientID: i.Client.ID, Subject: i.Account.Subject, Reason: e.Reason})
 	i.end(w, r, e)
+}
+
+// ending prepares the answer of a page's last request.
+func (i *Interaction) ending(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, context.CancelFunc) {
+	bounded, cancel := i.p.finishing(r)
+	return forScript(w, r), bounded, cancel
 }
 
 // once tells whether the page may still end the interaction. A second answer in

@@ -16,6 +16,7 @@ import (
 // token back.
 type limiters struct {
 	client   middleware.Limiter // failed client authentications, per client
+	secret   middleware.Limiter // chosen client secrets tried, per client and address
 	login    middleware.Limiter // passwords tried, per user name and address
 	loginAll middleware.Limiter // passwords tried, per address
 	userCode middleware.Limiter // user codes tried, per address and per user
@@ -24,10 +25,11 @@ type limiters struct {
 
 func newLimiters(c *Config) limiters {
 	if c.Limiter != nil {
-		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter}
+		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter}
 	}
 	return limiters{
 		client:   middleware.NewBuckets(128, time.Second, c.Now),
+		secret:   middleware.NewBuckets(128, time.Second, c.Now),
 		login:    middleware.NewBuckets(10, 30*time.Second, c.Now),
 		loginAll: middleware.NewBuckets(100, 3*time.Second, c.Now),
 		userCode: middleware.NewBuckets(10, time.Minute, c.Now),
@@ -47,6 +49,8 @@ func (p *Provider) buckets(r *http.Request, name, key string) []bucket {
 	switch name {
 	case "client":
 		return []bucket{{p.limits.client, "client " + key}}
+	case "secret":
+		return []bucket{{p.limits.secret, "secret " + key + " " + addr}}
 	case "par":
 		return []bucket{{p.limits.par, "par " + key + " " + addr}}
 	case "login":

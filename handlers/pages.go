@@ -82,6 +82,10 @@ var problemKinds = map[string]string{
 
 // failPage shows an error to the person at the browser.
 func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, e *Error) {
+	if s, ok := forScript(w, r).(spaWriter); ok {
+		p.failJSON(s.ResponseWriter, r, e)
+		return
+	}
 	v := ui.Problem{Kind: problemKinds[e.Reason], Code: e.Code, ID: middleware.RequestID(r.Context())}
 	switch {
 	case e.Code == "temporarily_unavailable":
@@ -104,7 +108,41 @@ func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, e *Error) {
 	if f.Status = e.Status(); f.Status == http.StatusUnauthorized || f.Status == http.StatusForbidden {
 		f.Status = http.StatusBadRequest // no challenge goes with a page
 	}
+	if p.cfg.Pages.Error != nil {
+		p.cfg.Pages.Error(w, r, ErrorPage{f.Status, v.Kind, e.Code, v.ID, v.ReturnName, v.ReturnURL, locales})
+		return
+	}
 	f.Problem(w, v)
+}
+
+// Pages replaces built-in pages other than sign-in and consent. A page writes
+// the status it is given, and its own security headers: those that every answer
+// has are set, among them a policy that allows neither styles nor forms. Pages
+// are called concurrently.
+type Pages struct {
+	Error  func(http.ResponseWriter, *http.Request, ErrorPage)
+	Logout func(http.ResponseWriter, *http.Request, LogoutPage)
+}
+
+// ErrorPage is shown where an error cannot be sent to the client.
+type ErrorPage struct {
+	Status     int      // to be written
+	Kind       string   // request, client, redirect, expired, completed, other_browser, csrf, unavailable, server or logout
+	Code       string   // of the protocol
+	ID         string   // of the request, for support; empty without middleware.Log
+	ReturnName string   // the application, if it is known
+	ReturnURL  string   // the way back to it; may be empty
+	Locales    []string // wanted languages, best first
+}
+
+// LogoutPage asks whether to sign out, or says what became of it.
+type LogoutPage struct {
+	State   string            // ask, signed_out or stayed
+	Client  *clientreg.Client // who asked; nil: not known. Not to be modified
+	Account string            // who is signed in
+	Action  string            // where the form posts to, with do=logout or do=stay
+	CSRF    string            // its field csrf
+	Locales []string
 }
 
 func firstOf(values ...string) string {
@@ -118,5 +156,9 @@ func firstOf(values ...string) string {
 
 // formPost answers by a page that posts itself to the client.
 func (p *Provider) formPost(w http.ResponseWriter, r *http.Request, action string, params [][2]string) {
+	if s, ok := w.(spaWriter); ok {
+		s.post(action, params)
+		return
+	}
 	p.frame(wantedLocales(nil, r), action).FormPost(w, ui.FormPost{Action: action, Params: params})
 }

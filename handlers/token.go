@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ func (p *Provider) mint(ctx context.Context, g *grant, is issue) (*tokenResponse
 	if err != nil {
 		return nil, err
 	}
+	is.scope = p.scopeAt(aud, is.scope)
 	now := p.now()
 	access, err := p.mintAccess(ctx, g, is.scope, aud, now)
 	if err != nil {
@@ -104,6 +106,16 @@ func (p *Provider) mint(ctx context.Context, g *grant, is issue) (*tokenResponse
 		}
 	}
 	return res, nil
+}
+
+// scopeAt keeps the scopes that mean something at the APIs of an audience.
+func (p *Provider) scopeAt(aud, scope []string) []string {
+	return slices.DeleteFunc(slices.Clone(scope), func(s string) bool {
+		return !slices.ContainsFunc(aud, func(a string) bool {
+			api := p.api(a)
+			return api == nil || len(api.Scopes) == 0 || slices.Contains(api.Scopes, s)
+		})
+	})
 }
 
 // audience: what the request names, within what was granted; else the grant's

@@ -176,3 +176,7 @@ func (p phc) verify(presented string) bool {
 	}
 	return false
 }
+
+// Chosen tells whether a hash is of a secret that a person may have chosen and
+// that can be guessed, unlike one of 256 random bits.
+func Chosen(hash string) bool { return !strings.HasPrefix(hash, "$sha256$") }
