@@ -425,7 +425,7 @@ func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision
 	if i.Step != string(stepConsent) || i.s == nil {
 		return refuse("server.fault", errors.New("Approve on a page that is not the consent page"))
 	}
-	d.remember = remember
+	d.remember = remember && i.f.device == nil // a device is confirmed every time
 	return i.p.answer(w, r, i.f, i.s, d)
 }
 

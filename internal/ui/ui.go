@@ -72,7 +72,7 @@ type Detail struct {
 // Device describes the other device of a device authorization.
 type Device struct {
 	UserCode string // to be compared with what the device shows
-	Location string // where it seems to be; empty: not shown
+	Location string // where its request came from, a place or an address; empty: not shown
 }
 
 // Consent asks whether the client may have access (fields "scope" and "detail",

@@ -293,7 +293,7 @@ func TestPagesSayWhatTheyAreAbout(t *testing.T) {
 		"consent-unverified": {"Unverified application", "application on this device (<bdi>127.0.0.1</bdi>)"},
 		"login":              {"continue to <bdi>Example Shop</bdi>"},
 		"login-unverified":   {"Unverified application", "<bdi>Photo Printer</bdi> registered itself"},
-		"consent-device":     {"WDJB-MJHT", "in <bdi>Hamburg</bdi>"},
+		"consent-device":     {"WDJB-MJHT", "from <bdi>Hamburg</bdi>"},
 		"consent-binding":    {"W4-8821"},
 	}
 	for name, want := range tests {
