@@ -492,9 +492,9 @@ func (w *worker) check(all bool) error {
 		if !all && i < len(w.dead)-w.fresh && w.rand.IntN(len(w.dead)) > 8 {
 			continue
 		}
-		p, err := w.redeem(f)
-		if note(err); err == nil && !invalidGrant(p) {
-			note(surprise("a spent code", p))
+		// In this order: each of the later ones would revoke what is still alive.
+		for _, token := range slices.Concat(f.access, f.killed) {
+			note(w.refused(token))
 		}
 		if n := len(f.refresh); n > 0 {
 			p, err := w.renew(f, f.refresh[n-1])
@@ -502,8 +502,9 @@ func (w *worker) check(all bool) error {
 				note(surprise("a revoked refresh token", p))
 			}
 		}
-		for _, token := range slices.Concat(f.access, f.killed) {
-			note(w.refused(token))
+		p, err := w.redeem(f)
+		if note(err); err == nil && !invalidGrant(p) {
+			note(surprise("a spent code", p))
 		}
 	}
 	w.fresh = 0
