@@ -13,8 +13,8 @@ import (
 )
 
 // Config describes a provider. The zero value of every optional field is the
-// safe default. What weakens the provider has a name that begins with Allow or
-// Insecure.
+// safe default. What weakens the provider has a name that begins with Allow,
+// Insecure or No.
 type Config struct {
 	// Issuer is the provider's identity and the base of every URL it prints:
 	// https, no query or fragment, no trailing slash; http only on a loopback

@@ -133,14 +133,28 @@ func (c *Config) checkIssuer(k *configCheck) *url.URL {
 	k.demand(u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()), "IDP111", "Issuer")
 	k.demand(u.RawQuery == "" && !u.ForceQuery && u.Fragment == "" && u.User == nil && !strings.Contains(c.Issuer, "#"), "IDP112", "Issuer")
 	k.demand(!strings.HasSuffix(c.Issuer, "/"), "IDP113", "Issuer")
-	clean := u.Scheme + "://" + strings.ToLower(u.Host) + u.EscapedPath()
-	port := u.Port()
-	if strings.HasSuffix(u.Host, ":") || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" ||
-		strings.TrimRight(c.Issuer, "/") != strings.TrimRight(clean, "/") && u.RawQuery == "" && u.Fragment == "" && u.User == nil && !u.ForceQuery && !strings.Contains(c.Issuer, "#") ||
-		strings.TrimRight(u.EscapedPath(), "/") != "" && !validPath(strings.TrimRight(u.EscapedPath(), "/")) {
+	written, _, _ := strings.Cut(c.Issuer, "?")
+	written, _, _ = strings.Cut(written, "#")
+	if u.User == nil && strings.TrimRight(written, "/") != normalIssuer(u) {
 		k.add("IDP114", "Issuer")
 	}
 	return u
+}
+
+// normalIssuer writes scheme, host and path in the one form that browsers send.
+// A path that has none gives "".
+func normalIssuer(u *url.URL) string {
+	host, port, path := strings.ToLower(u.Hostname()), u.Port(), strings.TrimRight(u.EscapedPath(), "/")
+	if path != "" && !validPath(path) {
+		return ""
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" && port != map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host + path
 }
 
 // loopback tells whether a host is this machine.

@@ -83,7 +83,7 @@ func ExampleConsentFunc() {
 		case r.Method == http.MethodGet:
 			page.Execute(w, i)
 		case r.FormValue("do") == "allow":
-			i.Approve(w, r, handlers.Approval{Scopes: r.Form["scope"], Remember: true})
+			i.Approve(w, r, handlers.Approval{Scopes: r.PostForm["scope"], Remember: true})
 		default:
 			i.Deny(w, r, handlers.ErrAccessDenied)
 		}

@@ -37,16 +37,16 @@ type Grant struct {
 
 // Filter selects grants. Fields that are set must all match; one must be set.
 type Filter struct {
-	Subject  string
-	ClientID string
-	Session  string
+	Subject   string
+	ClientID  string
+	SessionID string
 }
 
 // ErrNoGrant says that no such grant is there.
 var ErrNoGrant = errors.New("handlers: no such grant")
 
 func (f Filter) query() storage.Query {
-	return storage.Query{Kind: storage.KindGrant, Subject: f.Subject, Client: f.ClientID, Session: f.Session}
+	return storage.Query{Kind: storage.KindGrant, Subject: f.Subject, Client: f.ClientID, Session: f.SessionID}
 }
 
 // List returns one page of living grants and the cursor of the next page, empty
@@ -130,7 +130,7 @@ func (g Grants) RevokeAll(ctx context.Context, f Filter) (int, error) {
 		n++
 		return g.p.endGrant(ctx, nil, gr, Event{Reason: "revoked by filter"})
 	})
-	if err == nil && f.ClientID != "" && f.Subject == "" && f.Session == "" {
+	if err == nil && f.ClientID != "" && f.Subject == "" && f.SessionID == "" {
 		// What the client has on its own behalf may have no row to be found.
 		err = g.p.revokeOwn(ctx, nil, f.ClientID, Event{Reason: "revoked by filter"})
 	}
