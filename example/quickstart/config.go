@@ -77,6 +77,9 @@ type features struct {
 	Account           bool `yaml:"account"`
 	DemoAPI           bool `yaml:"demo_api"`
 	LogoutEndsOffline bool `yaml:"logout_ends_offline"`
+	ClientCredentials bool `yaml:"client_credentials"`
+	Introspection     bool `yaml:"introspection"`
+	Device            bool `yaml:"device"`
 }
 
 type lifetimes struct {
@@ -105,6 +108,8 @@ type api struct {
 	Identifier string   `yaml:"identifier"`
 	Name       string   `yaml:"name"`
 	Scopes     []string `yaml:"scopes"`
+	Format     string   `yaml:"format"`
+	Clients    []string `yaml:"clients"`
 }
 
 // inMemory is the database that forgets.
@@ -385,7 +390,7 @@ func parseClient(item any) (c clientreg.Client, warnings []clientreg.Warning, er
 	if err != nil {
 		return c, nil, err
 	}
-	return list[0], warnings, nil
+	return list[0], append(warnings, clientreg.Lint(&list[0])...), nil
 }
 
 // causes takes errors.Join apart.
@@ -413,7 +418,15 @@ func (c *config) checkProvider(d *decoder) {
 		d.mistakes = append(d.mistakes, err)
 		return
 	}
-	_, err = handlers.New(pc)
+	p, err := handlers.New(pc)
+	for i := range c.clients {
+		if err != nil {
+			break
+		}
+		if e := p.Serves(&c.clients[i]); e != nil {
+			d.mistakes = append(d.mistakes, e)
+		}
+	}
 	told := &decoder{mistakes: d.mistakes}
 	for _, e := range causes(err) {
 		var ce *handlers.ConfigError
@@ -471,6 +484,9 @@ func (c *config) provider(store storage.Storage, secrets [][]byte, log *slog.Log
 		Issuer: c.Issuer, Name: c.Name, Storage: store, Clients: registry, Users: table, Secrets: secrets,
 		SigningAlgs: c.SigningAlgs, ACRValues: c.ACRValues, RequirePAR: c.RequirePAR,
 		LogoutEndsOffline: c.Features.LogoutEndsOffline, DisableEndSession: !c.Features.EndSession,
+		Features: handlers.Features{
+			ClientCredentials: c.Features.ClientCredentials, Introspection: c.Features.Introspection, Device: c.Features.Device,
+		},
 		TTL: handlers.TTL{
 			Code: l.Code, PAR: l.PAR, Interaction: l.Interaction, Access: l.Access, ID: l.ID,
 			RefreshIdle: l.RefreshIdle, Refresh: l.Refresh, Session: l.Session, SessionIdle: l.SessionIdle,
@@ -489,7 +505,7 @@ func (c *config) provider(store storage.Storage, secrets [][]byte, log *slog.Log
 		pc.Scopes = append(pc.Scopes, handlers.Scope(s))
 	}
 	for _, a := range c.APIs {
-		pc.APIs = append(pc.APIs, handlers.API{Identifier: a.Identifier, Name: a.Name, Scopes: a.Scopes})
+		pc.APIs = append(pc.APIs, handlers.API(a))
 	}
 	for i := range c.Details {
 		pc.Details = append(pc.Details, &c.Details[i])

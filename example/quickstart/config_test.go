@@ -68,6 +68,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"algorithm", minimal + "signing_algs: [HS256]\n", []string{":3: signing_algs[0]: ", "[IDP103]"}},
 		{"scope", minimal + "scopes:\n  - name: a b\n  - name: c\n  - name: c\n", []string{":4: scopes[0].name: ", "[IDP150]", ":6: scopes[2].name: ", "[IDP102]"}},
 		{"api", minimal + "apis:\n  - identifier: /relative\n", []string{":4: apis[0].identifier: ", "[IDP151]"}},
+		{"api format", minimal + "apis:\n  - identifier: https://a.example\n    format: xml\n", []string{":5: apis[0].format: "}},
 		{"detail", minimal + "authorization_details:\n  - title: x\n    members: [{name: type}, {name: a}, {name: a}]\n",
 			[]string{":4: authorization_details[0].type: is required", "members[0].name: is the type itself", "members[2].name: is there twice"}},
 		{"detail twice", minimal + "authorization_details:\n  - type: x\n  - type: x\n", []string{":5: authorization_details[1].type: ", "[IDP102]"}},
@@ -137,7 +138,7 @@ func TestSample(t *testing.T) {
 	for _, line := range strings.Split(string(text), "\n") {
 		for _, key := range []string{
 			"listen:", "trusted_proxies:", "client_certificate_header:", "secret_file:", "signing_algs:", "acr_values:", "apis:", "  - identifier:",
-			"    name: Invoices", "    scopes:", "clients_override:", "clients_file:",
+			"    name: Invoices", "    scopes:", "    format:", "    clients:", "clients_override:", "clients_file:",
 		} {
 			if strings.HasPrefix(line, "# "+key) {
 				line = line[2:]
@@ -158,7 +159,7 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(full.APIs) != 1 || full.CertHeader == "" || len(full.TrustedProxies) != 2 || !full.Users[1].Disabled || full.Scopes[0].Description == "" || len(full.Override) != 1 {
+	if len(full.APIs) != 1 || full.APIs[0].Format != "jwt" || len(full.APIs[0].Clients) != 1 || full.CertHeader == "" || len(full.TrustedProxies) != 2 || !full.Users[1].Disabled || full.Scopes[0].Description == "" || len(full.Override) != 1 {
 		t.Errorf("the test did not switch every key on: %+v", full)
 	}
 }
@@ -189,7 +190,8 @@ func TestConfigValues(t *testing.T) {
 	"issuer": "https://idp.example/tenant", "listen": "0.0.0.0:8443", "database": "data/x.sqlite", "clients_file": "more.json",
 	"clients_override": {"allow_no_pkce": true, "grant_types": ["authorization_code"], "response_types": ["code"]},
 	"trusted_proxies": ["10.0.0.0/8", "::1"], "lifetimes": {"grace": "0s", "refresh": "30d"}, "log": {"format": "json", "level": "warn"},
-	"features": {"account": false},
+	"features": {"account": false, "client_credentials": true, "introspection": true, "device": true},
+	"apis": [{"identifier": "https://api.example/", "format": "jwt", "clients": ["account"]}],
 	"clients": [{"client_id": "account", "token_endpoint_auth_method": "none", "redirect_uris": ["https://a.example/cb"], "for": "fapi"}]
 }`)
 	more := `[{"client_id": "m", "client_secret": "0123456789abcdef", "redirect_uris": ["https://m.example/cb"], "grant_types": ["implicit"], "response_types": ["id_token"]}]`
@@ -207,7 +209,7 @@ func TestConfigValues(t *testing.T) {
 	if len(cfg.clients) != 2 || !cfg.clients[1].AllowNoPKCE || !cfg.clients[1].HasGrantType("authorization_code") || cfg.clients[0].AllowNoPKCE {
 		t.Errorf("clients: %+v", cfg.clients)
 	}
-	if !slices.ContainsFunc(cfg.warnings, func(w string) bool { return strings.Contains(w, "provider.yaml:6: clients[0].for: ") }) {
+	if !slices.ContainsFunc(cfg.warnings, func(w string) bool { return strings.Contains(w, "provider.yaml:7: clients[0].for: ") }) {
 		t.Errorf("no warning about the member for: %q", cfg.warnings)
 	}
 	pc, err := cfg.provider(nil, nil, nil)
@@ -216,6 +218,12 @@ func TestConfigValues(t *testing.T) {
 	}
 	if pc.TTL.Grace != handlers.NoGrace || pc.TTL.Refresh != 30*24*time.Hour {
 		t.Errorf("lifetimes: %+v", pc.TTL)
+	}
+	if pc.Features != (handlers.Features{ClientCredentials: true, Introspection: true, Device: true}) {
+		t.Errorf("features: %+v", pc.Features)
+	}
+	if len(pc.APIs) != 1 || pc.APIs[0].Format != "jwt" || !slices.Equal(pc.APIs[0].Clients, []string{"account"}) {
+		t.Errorf("APIs: %+v", pc.APIs)
 	}
 	if len(cfg.TrustedProxies) != 2 || cfg.TrustedProxies[1].String() != "::1/128" {
 		t.Errorf("proxies: %v", cfg.TrustedProxies)
