@@ -44,6 +44,7 @@ func TestConfigMistakes(t *testing.T) {
 	}{
 		{"empty", "", []string{": issuer: is required"}},
 		{"no yaml", "issuer: [", []string{":1: ", "did not find"}},
+		{"client that asks for what is not served", client("    dpop_bound_access_tokens: true\n"), []string{"dpop_bound_access_tokens asks for what this provider does not serve"}},
 		{"two documents", minimal + "---\nname: x\n", []string{"one document"}},
 		{"a list", "- issuer\n", []string{":1: must be a mapping"}},
 		{"unknown key", minimal + "lissten: x\n", []string{":3: lissten: unknown key; known here: issuer, name, listen"}},
