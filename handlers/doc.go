@@ -23,8 +23,13 @@
 //	                  ▼
 //	/token code ──▶ tokens         grant_code.go    Consume(code) Update(grant)
 //	/token refresh ▶ tokens        grant_refresh.go Update(grant)
+//	/token device ▶ tokens         grant_device.go  Consume(device) Update(grant)
 //	/userinfo, Protect             access.go     Get(grant)
 //	/revoke, /logout, Grants       revoke.go, endsession.go, grants.go  Consume(grant)
+//
+// A device authorization enters at next by its user code (device_pages.go) and
+// always passes the consent page. Its answer spends page and user code, inserts
+// the grant, and is then written where the device polls for it.
 //
 // A grant is one authorization event. Every token names its grant and dies with
 // it; revoking is one row.

@@ -38,7 +38,7 @@ func EventNames() map[string]string {
 		"device.approved":    "a user connected a device",
 		"device.denied":      "a device's request was refused",
 		"device.redeemed":    "a device code became tokens",
-		"device.reused":      "a spent device code came again",
+		"device.reused":      "a spent device code came again; its grant was revoked",
 		"token.issued":       "a client got a token on its own behalf",
 		"token.refreshed":    "a refresh token was rotated",
 		"token.repeated":     "a refresh token was answered again within the grace",

@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	var points atomic.Int64
 	t.Cleanup(func() { t.Logf("%d fault points", points.Load()) })
-	for _, flow := range faultFlows() {
+	for _, flow := range append(faultFlows(), deviceFaults()...) {
 		t.Run(flow.name, func(t *testing.T) {
 			t.Parallel()
 			opts := []func(*handlers.Config){noLimits, patient}

@@ -58,11 +58,16 @@ func (p *Provider) exchangeDevice(ctx context.Context, r *http.Request, c *clien
 	return res, nil
 }
 
-// deviceReused answers a device code that was spent. Unlike an authorization
-// code it never was in a browser, and devices poll again when an answer was
-// slow to come: the tokens live on, and the event tells who wants to know.
+// deviceReused answers a device code that was spent, as a spent authorization
+// code is answered: what was issued for it dies. Either somebody else has it, or
+// the answer was lost and nobody has it.
 func (p *Provider) deviceReused(ctx context.Context, r *http.Request, rec *storage.Record) error {
-	p.emit(ctx, r, Event{Name: "device.reused", ClientID: rec.Client, Subject: rec.Subject, Grant: rec.Grant})
+	e := Event{Subject: rec.Subject, ClientID: rec.Client, Reason: "device.reused"}
+	if err := p.revokeGrant(ctx, r, grantRef(rec.Shard, rec.Grant), e); err != nil {
+		return err
+	}
+	e.Name, e.Grant = "device.reused", rec.Grant
+	p.emit(ctx, r, e)
 	return refuse("device.reused", nil)
 }
 
