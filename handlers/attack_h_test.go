@@ -217,7 +217,7 @@ func TestAttackH08_resets(t *testing.T) {
 	}
 }
 
-// TestAttackH09_hostile sends what no client should to every endpoint by every
+// TestAttackH09_H10_H14_hostile sends what no client should to every endpoint by every
 // method: nothing becomes a fault (H09), nothing of the inside shows (H10), and
 // the provider serves on (H14).
 func TestAttackH09_H10_H14_hostile(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/idpkit/idpkit/clientreg"
-	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/storage"
 	"github.com/idpkit/idpkit/storage/storagetest"
 )
@@ -664,14 +663,20 @@ func verifyES256(t *testing.T, w *world, token string) {
 	if err != nil || len(sig) != 64 {
 		t.Fatalf("signature of %d bytes", len(sig))
 	}
-	num := func(s string) *big.Int {
-		b, _ := base64.RawURLEncoding.DecodeString(s)
-		return new(big.Int).SetBytes(b)
+	coordinate := func(s string) []byte {
+		b, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil || len(b) != 32 {
+			t.Fatalf("coordinate %q", s)
+		}
+		return b
 	}
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	for _, k := range set.Keys {
 		if k.Kid == kid {
-			pub := &ecdsa.PublicKey{Curve: elliptic.P256(), X: num(k.X), Y: num(k.Y)}
+			pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, coordinate(k.X)...), coordinate(k.Y)...))
+			if err != nil {
+				t.Fatal(err)
+			}
 			if !ecdsa.Verify(pub, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
 				t.Error("the ID token does not verify")
 			}
@@ -705,5 +710,3 @@ func forgeRefresh(t testing.TB, token string, seq uint32) string {
 	binary.BigEndian.PutUint32(b[18:], seq)
 	return "rt_" + base64.RawURLEncoding.EncodeToString(b)
 }
-
-var _ = handlers.NoGrace
