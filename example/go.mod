@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/idpkit/idpkit v0.0.0
 	github.com/idpkit/idpkit/storage/sqlite v0.0.0
+	go.etcd.io/bbolt v1.4.3
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/crypto v0.59.0
 	golang.org/x/term v0.48.0
