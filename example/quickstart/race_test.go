@@ -64,7 +64,7 @@ func newArena(t *testing.T, replicas int) *arena {
 		t.Fatal(err)
 	}
 	for range replicas {
-		store, err := sqlite.Open(cfg.Database)
+		store, err := sqlite.Open(cfg.Database, sqlite.BusyTimeout(hangGuard))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func newArena(t *testing.T, replicas int) *arena {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pc.Timeout = hangGuard // the deadline is not the subject of a race
+		pc.Timeout = hangGuard // neither deadline is the subject of a race
 		p, err := handlers.New(pc)
 		if err != nil {
 			t.Fatal(err)

@@ -421,6 +421,9 @@ func useAll(t *testing.T, h *household, name string, seen *ledger) {
 			e := url.QueryEscape(s)
 			for _, path := range []string{"/token?code=" + e, "/userinfo?access_token=" + e, "/authorize?client_id=" + e, "/authorize?" + e + "=1", "/" + e,
 				"/login?interaction=" + e, "/consent?interaction=" + e, "/logout?id_token_hint=" + e, "/authorize?client_id=" + c.id + "&request_uri=" + e} {
+				if s == first.ID && strings.HasPrefix(path, "/logout") {
+					continue // that is where it belongs, and it would end the family
+				}
 				if p, err := get(api, path); err != nil || p.status >= 500 {
 					t.Fatalf("status %d, %v", p.status, err)
 				}
