@@ -510,6 +510,44 @@ func manyClaims(n int) string {
 	return strings.Join(s, ",")
 }
 
+// TestAttackA75_WhatIsRegistered: a registry that does not validate cannot make
+// a scope out of what is none, and the number of values is bounded.
+func TestAttackA75_WhatIsRegistered(t *testing.T) {
+	t.Parallel()
+	var names []string
+	w := newWorld(t, func(c *handlers.Config) {
+		for i := range 70 {
+			names = append(names, fmt.Sprintf("s%d", i))
+			c.Scopes = append(c.Scopes, handlers.Scope{Name: names[i]})
+		}
+	})
+	w.clients.change("web", func(c *clientreg.Client) {
+		c.FirstParty, c.Scope = true, `openid q"uote back\slash tab	bed ünï `+strings.Repeat("l", 300)+" "+strings.Join(names, " ")
+	})
+	b := w.browser()
+	b.signIn(b.begin(request("web", "scope", "openid")), "alice")
+	for name, scope := range map[string]string{
+		"a quote": `openid q"uote`, "a backslash": `openid back\slash`, "a tab": "openid tab\tbed", "letters beyond ASCII": "openid ünï",
+		"a long value": "openid " + strings.Repeat("l", 300), "65 values": "openid " + strings.Join(names[:64], " "),
+	} {
+		t.Run("A75 "+name, func(t *testing.T) {
+			b.in(t).get("/authorize?"+request("web", "scope", scope).Encode()).refusedAt(webRedirect, "invalid_scope")
+		})
+	}
+	t.Run("A75 64 values, control", func(t *testing.T) {
+		if _, q := b.in(t).begin(request("web", "scope", "openid "+strings.Join(names[:63], " "))).location(); q.Get("code") == "" {
+			t.Errorf("no code: %v", q)
+		}
+	})
+	t.Run("A75 known to the client, not to the provider", func(t *testing.T) {
+		w.clients.change("web", func(c *clientreg.Client) { c.Scope = "openid admin root urn:evil" })
+		tok := w.in(t).redeem("web", b.in(t).code(request("web", "scope", "openid admin root urn:evil"), "alice")).want(200)
+		if tok.str("scope") != "openid" {
+			t.Errorf("granted %q", tok.str("scope"))
+		}
+	})
+}
+
 // TestAttackA_Repeated: no parameter may be sent twice, RFC 6749 §3.1, not even
 // with an equal or an empty value.
 func TestAttackA_Repeated(t *testing.T) {
@@ -567,6 +605,11 @@ func TestAttackA76_NeverForMachines(t *testing.T) {
 	w.clients.change("m2m", func(c *clientreg.Client) { c.GrantTypes = append(c.GrantTypes, "refresh_token") })
 	t.Run("A76 with the refresh grant", func(t *testing.T) {
 		b.in(t).get("/authorize?"+request("m2m", "scope", "api").Encode()).refusedAt(webRedirect, "unauthorized_client")
+	})
+	w.clients.change("m2m", func(c *clientreg.Client) { c.ResponseTypes = []string{"code"} })
+	t.Run("A76 with the response type", func(t *testing.T) {
+		b.in(t).get("/authorize?"+request("m2m", "scope", "api").Encode()).refusedAt(webRedirect, "unauthorized_client")
+		w.in(t).pushAs(request("m2m", "scope", "api")).wantError(400, "unauthorized_client")
 	})
 	w.clients.change("web", func(c *clientreg.Client) { c.ResponseTypes = []string{"id_token"} })
 	t.Run("A54 code is not registered", func(t *testing.T) {
@@ -656,6 +699,7 @@ func TestAttackA_Silent(t *testing.T) {
 	t.Run("A79 max_age", func(t *testing.T) {
 		w := newWorld(t)
 		b := w.victim("web")
+		none(t, b, request("web", "max_age", "0"), "login_required") // in the very second of the login
 		w.clock.add(2 * time.Second)
 		none(t, b, request("web", "max_age", "1"), "login_required")
 		none(t, b, request("web", "max_age", "0"), "login_required")
@@ -796,6 +840,18 @@ func TestAttackA_Answer(t *testing.T) {
 				}
 			}
 			w.in(t).pushAs(request("web", "state", state)).wantError(400, "invalid_request")
+		})
+		t.Run("A83 in a request object, "+name, func(t *testing.T) {
+			in, err := json.Marshal(map[string]string{"state": state, "response_mode": "fragment"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			object := "e30." + base64.RawURLEncoding.EncodeToString(in) + ".e30"
+			res := b.in(t).begin(request("web", "state", "", "request", object))
+			res.harmless()
+			if target, q := res.answered(); target != webRedirect || q.Get("error") != "request_not_supported" || q.Has("state") || q.Has("code") {
+				t.Errorf("answered at %s: %v", target, q)
+			}
 		})
 	}
 }
@@ -1026,11 +1082,34 @@ func forgeries(t testing.TB, w *world, genuine string) map[string]string {
 
 func make32() []byte { return make([]byte, 32) }
 
+// sameKeys is a key that a test gives to two issuers.
+func sameKeys(t testing.TB) func(*handlers.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := handlers.StaticKeys(handlers.SigningKey{ID: "k", Alg: "ES256", Signer: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *handlers.Config) { c.Keys = keys }
+}
+
+// twin returns an ID token for the same client and user, signed by the same key
+// for another issuer.
+func twin(t testing.TB, w *world) string {
+	t.Helper()
+	other := newWorld(t, func(c *handlers.Config) { c.Keys = w.cfg.Keys })
+	_, tok := other.tokens("web")
+	return tok.str("id_token")
+}
+
 // TestAttackA91_ForgedHint: an id_token_hint that is not ours opens nothing and
 // is no oracle either.
 func TestAttackA91_ForgedHint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, sameKeys(t))
 	b, tok := w.tokens("web", "prompt", "")
 	b.allow(b.begin(request("web")), "remember", "1")
 	genuine := tok.str("id_token")
@@ -1050,6 +1129,10 @@ func TestAttackA91_ForgedHint(t *testing.T) {
 			w.in(t).pushAs(request("web", "id_token_hint", hint)).wantError(400, "invalid_request")
 		})
 	}
+	t.Run("A91 another issuer's with the same keys", func(t *testing.T) {
+		// Keys of a KMS may serve several issuers; iss tells their tokens apart.
+		b.in(t).get("/authorize?"+request("web", "prompt", "none", "id_token_hint", twin(t, w)).Encode()).refusedAt(webRedirect, "invalid_request")
+	})
 	t.Run("A91 genuine without a session", func(t *testing.T) {
 		w.in(t).browser().get("/authorize?"+request("web", "prompt", "none", "id_token_hint", genuine).Encode()).refusedAt(webRedirect, "login_required")
 	})

@@ -316,6 +316,7 @@ func TestAttackB08_ConsentCSRF(t *testing.T) {
 	}
 	attacker, theirs, theirForm := open("bob")
 	victim, ours, ourForm := open("alice")
+	second, _ := victim.begin(request("web")).location()
 	login := w.browser()
 	loginURL, _ := login.begin(request("web")).location()
 	edit := func(kv ...string) url.Values {
@@ -343,6 +344,7 @@ func TestAttackB08_ConsentCSRF(t *testing.T) {
 		{"no value", ours, edit("csrf", ""), nil},
 		{"an empty value", ours, edit("csrf", " "), nil},
 		{"a value of another page", ours, edit("csrf", csrf(login.get(loginURL.String()))), nil},
+		{"a value of another page of the same browser", ours, edit("csrf", csrf(victim.get(second.String()).want(200))), nil},
 		{"a longer value", ours, edit("csrf", ourForm.Get("csrf")+"A"), nil},
 		{"a shorter value", ours, edit("csrf", ourForm.Get("csrf")[1:]), nil},
 		{"the value in the query", ours + "&csrf=" + url.QueryEscape(ourForm.Get("csrf")), edit("csrf", ""), nil},
@@ -380,6 +382,16 @@ func TestAttackB08_ConsentCSRF(t *testing.T) {
 		b, page, form := open("alice")
 		form["scope"] = []string{"openid", "profile", "email", "offline_access"}
 		b.in(t).post(page, form).refusedAt(webRedirect, "invalid_request")
+	})
+	t.Run("B08 a detail that was not asked", func(t *testing.T) {
+		b := w.in(t).browser()
+		u, _ := b.signIn(b.begin(request("spa", "authorization_details", `[{"type":"payment","amount":5}]`)), "bob").location()
+		for _, detail := range []string{"1", "-1", "x", "0x0", "99999999999999999999", `{"type":"payment","amount":6}`} {
+			form := url.Values{"csrf": {csrf(b.get(u.String()).want(200))}, "do": {"allow"}, "scope": {"openid", "profile"}, "detail": {detail}}
+			b.post(u.String(), form).refusedPage()
+		}
+		form := url.Values{"csrf": {csrf(b.get(u.String()).want(200))}, "do": {"allow"}, "scope": {"openid", "profile"}, "detail": {"0", "0"}}
+		b.post(u.String(), form).refusedAt(spaRedirect, "invalid_request") // one payment, not two
 	})
 	t.Run("B08 control", func(t *testing.T) {
 		for b, pf := range map[*browser]struct {
@@ -493,6 +505,16 @@ func TestAttackB13_BrowserSwapping(t *testing.T) {
 		b.post("/logout", url.Values{"csrf": {csrf(out)}, "do": {"logout"}}).want(200)
 		b.post(page.String(), form).refusedPage()
 	})
+	t.Run("B13 one step's page for the other", func(t *testing.T) {
+		b := w.in(t).browser()
+		login, _ := b.begin(request("web", "prompt", "consent")).location()
+		b.get("/consent?" + login.RawQuery).refusedPage()
+		b.post("/consent?"+login.RawQuery, url.Values{"csrf": {csrf(b.get(login.String()))}, "do": {"allow"}, "scope": {"openid"}}).refusedPage()
+		consent, _ := b.signIn(fake(t, login), "alice").location()
+		b.get("/login?" + consent.RawQuery).refusedPage()
+		b.post("/login?"+consent.RawQuery, url.Values{"csrf": {csrf(b.get(consent.String()))}, "do": {"login"}, "username": {"bob"}, "password": {password}}).refusedPage()
+		b.get(consent.String()).want(200)
+	})
 	t.Run("B13 the page is too old", func(t *testing.T) {
 		w := newWorld(t)
 		b := w.browser()
@@ -547,6 +569,84 @@ func TestAttackB13_BrowserSwapping(t *testing.T) {
 			t.Error("the attacker's own browser was locked out")
 		}
 	})
+}
+
+// TestAttackB13_ForeignReference: a request_uri is its client's alone, also
+// where two clients share a redirect URI. RFC 9126 §2.2.
+func TestAttackB13_ForeignReference(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.clients.change("native", func(c *clientreg.Client) { c.RedirectURIs = append(c.RedirectURIs, webRedirect) })
+	b := w.victim("native")
+	uri := w.push(request("web"))
+	for _, client := range []string{"native", "spa", "post", "nobody"} {
+		t.Run("B13 P03 "+client, func(t *testing.T) {
+			b.in(t).get("/authorize?" + url.Values{"client_id": {client}, "request_uri": {uri}}.Encode()).refusedPage()
+		})
+	}
+	t.Run("B13 P03 control", func(t *testing.T) {
+		if u, _ := b.in(t).get("/authorize?" + url.Values{"client_id": {"web"}, "request_uri": {uri}}.Encode()).location(); u.Path != "/consent" {
+			t.Errorf("to %s", u)
+		}
+	})
+}
+
+// TestAttackB13_PagesOfTheApplication: a page of the application that ends the
+// wrong step is a fault, told apart from every answer, and issues nothing.
+func TestAttackB13_PagesOfTheApplication(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *handlers.Config) {
+		c.LoginURL = "/signin"
+		c.Consent = handlers.ConsentFunc(func(rw http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
+			if r.Method == http.MethodPost {
+				i.Login(rw, r, handlers.Login{Subject: "sub-alice"})
+				return
+			}
+			_, _ = rw.Write([]byte(i.CSRF()))
+		})
+	})
+	p := w.p
+	mux := http.NewServeMux()
+	mux.Handle("/", p.Handler())
+	mux.HandleFunc("/signin", func(rw http.ResponseWriter, r *http.Request) {
+		i, err := p.Interaction(r)
+		switch {
+		case err != nil:
+			p.Fail(rw, r, err)
+		case r.Method == http.MethodGet:
+			_, _ = rw.Write([]byte(i.CSRF()))
+		case r.PostFormValue("do") == "login":
+			i.Login(rw, r, handlers.Login{Subject: "sub-bob"})
+		case r.PostFormValue("do") == "all":
+			i.ApproveAll(rw, r, true)
+		default:
+			i.Approve(rw, r, handlers.Approval{Scopes: []string{"profile"}})
+		}
+	})
+	w.serve(mux)
+	b := w.browser()
+	end := func(res response, do string) response {
+		u, _ := res.location()
+		return b.post(u.String(), url.Values{"csrf": {csrf(b.get(u.String()))}, "do": {do}})
+	}
+	consent := end(b.begin(request("web")), "login")
+	if u, _ := consent.location(); u.Path != "/consent" {
+		t.Fatalf("to %s", u)
+	}
+	for name, res := range map[string]response{
+		"ApproveAll on the login page": end(b.begin(request("web", "prompt", "login")), "all"),
+		"Approve on the login page":    end(b.begin(request("web", "prompt", "login")), "some"),
+		"Login on the consent page":    end(consent, ""),
+	} {
+		t.Run("B13 "+name, func(t *testing.T) {
+			if res.StatusCode != 500 || res.Header.Get("Location") != "" || len(res.Cookies()) > 0 {
+				t.Errorf("status %d, Location %q, cookies %v", res.StatusCode, res.Header.Get("Location"), res.Cookies())
+			}
+		})
+	}
+	if n := w.events.count("code.issued"); n != 0 {
+		t.Errorf("%d codes", n)
+	}
 }
 
 // fake is a redirect to a page that is already known.

@@ -77,7 +77,7 @@ func TestAttackD02_HostHeader(t *testing.T) {
 					t.Errorf("%s: status %d", p, res.StatusCode)
 				}
 				all := strings.ToLower(res.body + fmt.Sprint(res.Header))
-				for _, s := range []string{"evil", "[::1]"} {
+				for _, s := range []string{"evil.example", "evil:", "[::1]"} { // "evil" alone may occur in what is random
 					if strings.Contains(all, s) {
 						t.Errorf("%s: the answer holds %q: %v %.300s", p, s, res.Header, res.body)
 					}

@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"html"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -183,7 +184,7 @@ func TestAttackL02_ForcedLogout(t *testing.T) {
 
 func TestAttackL03_ForgedHint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, sameKeys(t))
 	b := w.victim("web")
 	tok := w.redeem("web", b.code(request("web"), "alice")).want(200)
 	genuine := tok.str("id_token")
@@ -192,6 +193,7 @@ func TestAttackL03_ForgedHint(t *testing.T) {
 	foreign := newWorld(t)
 	_, theirs := foreign.tokens("web")
 	forged["another issuer's"] = theirs.str("id_token")
+	forged["another issuer's with the same keys"] = twin(t, w)
 	for name, hint := range forged {
 		t.Run("L03 "+name, func(t *testing.T) {
 			b := b.in(t)
@@ -290,6 +292,33 @@ func TestAttackL04_LogoutCSRF(t *testing.T) {
 			b.in(t).lives()
 		})
 	}
+	t.Run("L04 the session in another browser binding", func(t *testing.T) {
+		// Who plants the binding cookie knows a form that fits it, and still not one
+		// that fits the session.
+		var session, binding, planted string
+		for _, c := range b.cookies() {
+			if strings.HasSuffix(c.Name, "session") {
+				session = c.Name + "=" + c.Value
+			}
+		}
+		for _, c := range attacker.cookies() {
+			if strings.HasSuffix(c.Name, "browser") {
+				planted = c.Name + "=" + c.Value
+			}
+		}
+		for _, c := range b.cookies() {
+			if strings.HasSuffix(c.Name, "browser") {
+				binding = c.Name + "=" + c.Value
+			}
+		}
+		stranger := &browser{w: w.in(t), t: t, c: &http.Client{Transport: w.srv.Client().Transport}}
+		for _, v := range []string{ours, theirs} {
+			stranger.send("POST", "/logout", "do=logout&csrf="+v, "Cookie", session+"; "+planted).refusedPage()
+			stranger.send("POST", "/logout", "do=logout&csrf="+v, "Cookie", session).refusedPage()
+		}
+		stranger.send("POST", "/logout", "do=logout&csrf="+theirs, "Cookie", session+"; "+binding).refusedPage()
+		b.in(t).lives()
+	})
 	t.Run("L04 the attacker's own browser with the victim's value", func(t *testing.T) {
 		attacker.in(t).send("POST", "/logout", "do=logout&csrf="+ours).refusedPage()
 		b.in(t).lives()
