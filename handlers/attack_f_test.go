@@ -33,6 +33,7 @@ func TestAttackF_rotation(t *testing.T) {
 		t.Run("F01 F02 F03 "+client, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
+			w.quick()
 			_, one := w.family(client)
 			two := w.refresh(client, one.str("refresh_token")).want(200)
 			three := w.refresh(client, two.str("refresh_token")).want(200)
@@ -63,6 +64,7 @@ func TestAttackF_rotation(t *testing.T) {
 	t.Run("F04 another client", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
+		w.quick()
 		_, tok := w.family("web")
 		for _, thief := range []string{"post", "native", "spa"} {
 			w.refresh(thief, tok.str("refresh_token")).clean().wantError(400, "invalid_grant")
@@ -76,6 +78,7 @@ func TestAttackF_rotation(t *testing.T) {
 	t.Run("F05 without client authentication", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
+		w.quick()
 		_, tok := w.family("web")
 		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tok.str("refresh_token")}}
 		w.call("/token", form).clean().wantError(401, "invalid_client")

@@ -303,6 +303,7 @@ func TestAttackH09_H10_H14_hostile(t *testing.T) {
 func TestAttackH11_secrets(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, noLimits)
+	l.quick()
 	l.vault.keep = true
 	for _, client := range []string{"spa", "web", "post", "native"} {
 		scope := []string{"scope", "openid offline_access", "prompt", "consent"}

@@ -17,6 +17,7 @@ func TestAttackK(t *testing.T) {
 	t.Run("K01 without authentication", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
+		w.quick()
 		_, tok := w.family("web")
 		for _, token := range []string{tok.str("refresh_token"), tok.str("access_token")} {
 			form := url.Values{"token": {token}}
@@ -33,6 +34,7 @@ func TestAttackK(t *testing.T) {
 	t.Run("K02 another client's token", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
+		w.quick()
 		_, tok := w.family("web")
 		next := w.refresh("web", tok.str("refresh_token")).want(200)
 		for _, thief := range []string{"post", "spa", "native"} {

@@ -27,6 +27,7 @@ func TestAttackT_replay(t *testing.T) {
 		t.Run("T01 T02 "+client, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
+			w.quick()
 			b := w.browser()
 			q := request(client, "scope", "openid offline_access", "prompt", "consent")
 			code := b.code(q, "alice")
@@ -58,6 +59,7 @@ func TestAttackT_replay(t *testing.T) {
 	t.Run("T02 a foreign client's replay disturbs nobody", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
+		w.quick()
 		b := w.browser()
 		code := b.code(request("spa", append(offline, "prompt", "consent")...), "alice")
 		tok := w.redeem("spa", code).want(200)
