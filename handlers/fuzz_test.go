@@ -222,3 +222,35 @@ func FuzzWithParams(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadAssertion: whatever stands in for an assertion, its client is named or
+// the request is refused without a fault; and checking it never succeeds.
+func FuzzReadAssertion(f *testing.F) {
+	f.Add("", "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJjIiwic3ViIjoiYyJ9.AA")
+	f.Add("c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjIn0.AA")
+	f.Add("c", "..")
+	p := bench(f)
+	keys := []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
+	c := &clientreg.Client{ID: "c", TokenEndpointAuthMethod: "private_key_jwt", JWKS: keys}
+	f.Fuzz(func(t *testing.T, id, assertion string) {
+		body := url.Values{"client_id": {id}, "client_assertion": {assertion}, "client_assertion_type": {assertionType}}.Encode()
+		r := httptest.NewRequest("POST", "/token", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		fm, err := form.ParseBody(r)
+		if err != nil {
+			return
+		}
+		cred, err := readCredentials(r, fm)
+		switch {
+		case err != nil && toError(err).Code != "invalid_client" && assertion != "" && !strings.ContainsRune(assertion, 0):
+			t.Fatalf("refused as %v", err)
+		case err != nil:
+			return
+		case assertion != "" && (len(cred.ids) != 1 || cred.ids[0] == "" || cred.method != "private_key_jwt" || id != "" && cred.ids[0] != id):
+			t.Fatalf("half credentials: %+v", cred)
+		}
+		if err := p.checkAssertion(r.Context(), r, c, assertion); err == nil || toError(err).Code != "invalid_client" {
+			t.Fatalf("an assertion that nobody signed: %v", err)
+		}
+	})
+}
