@@ -1,0 +1,78 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/idpkit/idpkit/example/internal/demotest"
+)
+
+// token gets an access token with scope notes:read for an API.
+func token(b *demotest.Browser, api string) string {
+	q := url.Values{"scope": {"openid notes:read"}, "resource": {b.Origin + api}}
+	page := b.SignIn(b.Get("/app/?"+q.Encode()).Want(200)).Want(200, "Read your notes")
+	return b.Submit(page, url.Values{"do": {"allow"}, "scope": {"openid", "notes:read"}}).Token()
+}
+
+func call(b *demotest.Browser, method, api, token string) demotest.Page {
+	return b.Do(b.Request(method, api, "", "Authorization", "Bearer "+token))
+}
+
+func wantChallenge(t *testing.T, p demotest.Page, status int, texts ...string) {
+	t.Helper()
+	p.Want(status)
+	for _, s := range texts {
+		if got := p.Header.Get("WWW-Authenticate"); !strings.Contains(got, s) {
+			t.Errorf("%s: challenge %q lacks %q", p.URL, got, s)
+		}
+	}
+}
+
+func TestProtect(t *testing.T) {
+	t.Parallel()
+	for api, other := range map[string]string{"/notes": "/remote/notes", "/remote/notes": "/notes"} {
+		t.Run(api, func(t *testing.T) {
+			t.Parallel()
+			b := demotest.Serve(t, build)
+			wantChallenge(t, b.Get(api), 401, `scope="notes:read"`)
+			wantChallenge(t, call(b, "GET", api, "nonsense"), 401, `error="invalid_token"`)
+			b.Get(api+"?access_token=x").Want(400, "invalid_request") // RFC 9700 §4.3.2
+
+			good := token(b, api)
+			call(b, "GET", api, good).Want(200, "the notes of user 1001, for application app")
+			wantChallenge(t, call(b, "POST", api, good), 403, `error="insufficient_scope"`, `scope="notes:write"`)
+			wantChallenge(t, call(b, "GET", other, good), 401, `error="invalid_token"`) // another audience
+
+			form := url.Values{"client_id": {"app"}, "token": {good}}
+			b.Do(b.Request("POST", "/revoke", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")).Want(200)
+			wantChallenge(t, call(b, "GET", api, good), 401, `error="invalid_token"`)
+		})
+	}
+}
+
+// TestOutage: a provider that does not answer is no reason to throw a token away.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	for name, provider := range map[string]http.HandlerFunc{
+		"503":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
+		"401":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, // our own secret is wrong
+		"no JSON":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		"elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusTemporaryRedirect) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(provider)
+			defer s.Close()
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Authorization", "Bearer a-good-token")
+			w := httptest.NewRecorder()
+			notes(newIntrospection(s.URL, "api", "secret"), "https://api.example").ServeHTTP(w, r)
+			if w.Code != 503 || w.Header().Get("WWW-Authenticate") != "" {
+				t.Errorf("status %d, headers %v", w.Code, w.Header())
+			}
+		})
+	}
+}
