@@ -14,8 +14,8 @@ import (
 )
 
 // introspection is a middleware.Verifier for an API in a process of its own: it
-// asks the provider about every token,
-// RFC 7662 §2, and so sees a revocation at once.
+// asks the provider about every token, RFC 7662 §2, and so sees a revocation at
+// once.
 type introspection struct {
 	endpoint         string // introspection_endpoint of the provider's metadata
 	clientID, secret string // of the API itself, see handlers.API.Clients
