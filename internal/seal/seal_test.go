@@ -152,7 +152,7 @@ func TestRandomnessFails(t *testing.T) {
 // FuzzOpen: nothing opens but what was sealed.
 func FuzzOpen(f *testing.F) {
 	k := New("https://a.example", [][]byte{secret(1)})
-	good, err := k.Seal("p", rand.Reader, []byte("value"))
+	good, err := k.Seal("p", bytes.NewReader(make([]byte, 64)), []byte("value")) // the same in all of the fuzzer's processes
 	if err != nil {
 		f.Fatal(err)
 	}
