@@ -47,6 +47,11 @@ func build(ctx context.Context, origin string, page handlers.Consent) (http.Hand
 		Consent: page,
 		Details: []handlers.DetailType{payment{}},
 		Claims:  []string{"name"},
+		Scopes: []handlers.Scope{ // the standard ones have no texts of their own
+			{Name: "openid", Title: "know who you are"},
+			{Name: "profile", Title: "read your profile"},
+			{Name: "email", Title: "read your e-mail address"},
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func limit(t *testing.T, p demotest.Page) string {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	b := serve(t, consentPage)
-	page := b.SignIn(b.Get(ask)).Want(200, "Allow The demo app?", "signed in as Alice", `name="scope" value="email"`, `name="claim" value="name"`,
+	page := b.SignIn(b.Get(ask)).Want(200, "Allow The demo app?", "signed in as Alice", `name="scope" value="email" checked> read your e-mail address`, `name="claim" value="name"`,
 		"to Hatter&#39;s Teas", `value="50"`)
 	if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "form-action 'self'") {
 		t.Errorf("policy %q", csp)

@@ -65,17 +65,14 @@ type accounts struct{ s *service }
 
 // Claims implements handlers.Users.
 func (a accounts) Claims(_ context.Context, subject string, _ handlers.ClaimsQuery) (map[string]any, error) {
-	a.s.mu.Lock()
-	defer a.s.mu.Unlock()
-	for _, u := range a.s.users {
-		switch {
-		case u.id == subject && u.disabled:
-			return nil, handlers.ErrUserDisabled
-		case u.id == subject:
-			return map[string]any{"preferred_username": u.name, "email": u.email}, nil
-		}
+	u := a.s.userByID(subject)
+	switch {
+	case u == nil:
+		return nil, handlers.ErrNoUser
+	case u.disabled:
+		return nil, handlers.ErrUserDisabled
 	}
-	return nil, handlers.ErrNoUser
+	return map[string]any{"preferred_username": u.name, "email": u.email}, nil
 }
 
 // CurrentLogin implements handlers.SessionSource.

@@ -108,6 +108,19 @@ func (s *service) checkPassword(name, password string) *user {
 	return u
 }
 
+// userByID returns a copy of the user's row, or nil.
+func (s *service) userByID(id string) *user {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.users {
+		if u.id == id {
+			row := *u
+			return &row
+		}
+	}
+	return nil
+}
+
 // startSession replaces the browser's session by a new one.
 func (s *service) startSession(w http.ResponseWriter, r *http.Request, u *user) *session {
 	secret, ses := rand.Text(), &session{id: rand.Text(), user: u, at: time.Now()}

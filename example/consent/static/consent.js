@@ -31,6 +31,7 @@ try {
   const scopes = (view.asked.Scopes ?? []).map((s) => row(s.Title || s.Name, s.Name, s.Required));
   const claims = (view.asked.Claims ?? []).map((c) => row(c, c));
   const details = (view.asked.Details ?? []).map((d) => row(d.Lines.join(' '), d.Raw));
+  $('remember').parentElement.hidden = details.length > 0; // they are asked for every time
 
   const answer = (body) => async () => {
     try {
