@@ -154,7 +154,7 @@ func (s *Storage) Ping(ctx context.Context) error {
 func (s *Storage) Close() error {
 	var errs []error
 	if w := <-s.writer; w != nil {
-		errs = append(errs, w.conn.Close())
+		errs = append(errs, w.close())
 	}
 	s.writer <- nil
 	for _, db := range []*sql.DB{s.read, s.write} {

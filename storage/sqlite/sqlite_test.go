@@ -1,6 +1,9 @@
 package sqlite_test
 
 import (
+	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -57,3 +60,44 @@ func TestLinearizableTwoHandles(t *testing.T) {
 func FuzzStorage(f *testing.F) { storagetest.Fuzz(f, one) }
 
 func BenchmarkStorage(b *testing.B) { storagetest.Bench(b, one) }
+
+// TestCloseLeavesOneFile: a copy of the file is a copy of everything.
+func TestCloseLeavesOneFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "db.sqlite")
+	s, err := sqlite.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := storage.Ref{Kind: "code", Key: "k"}
+	if err := s.Commit(context.Background(), storage.Insert(storage.Record{Ref: ref, Data: []byte("x")})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(context.Background(), ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if _, err := os.Stat(path + suffix); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", suffix, err)
+		}
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "copy.sqlite")
+	if err := os.WriteFile(copied, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := sqlite.Open(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if r, err := c.Get(context.Background(), ref); err != nil || string(r.Data) != "x" {
+		t.Errorf("%v, %v", r, err)
+	}
+}

@@ -28,7 +28,7 @@ func (s *Storage) connect(ctx context.Context) (*writer, error) {
 		query string
 	}{{&w.get, selectRow}, {&w.insert, insertRow}, {&w.update, updateRow}, {&w.del, deleteRow}, {&w.purge, purgeRows}} {
 		if *p.stmt, err = conn.PrepareContext(ctx, p.query); err != nil {
-			conn.Close()
+			_ = w.close()
 			return nil, err
 		}
 	}
@@ -100,8 +100,23 @@ func (s *Storage) transaction(ctx context.Context, doing string, do func(context
 	return unavailable(doing, err)
 }
 
-// discard closes the connection instead of giving it back.
+// close ends the statements and gives the connection back. An open statement
+// would keep SQLite's connection, and with it a lock or the write-ahead log.
+func (w *writer) close() error {
+	var errs []error
+	for _, s := range []*sql.Stmt{w.get, w.insert, w.update, w.del, w.purge} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(append(errs, w.conn.Close())...)
+}
+
+// discard closes the connection for good.
 func (w *writer) discard() {
+	for _, s := range []*sql.Stmt{w.get, w.insert, w.update, w.del, w.purge} {
+		_ = s.Close()
+	}
 	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
