@@ -370,6 +370,38 @@ func TestDeviceRestsOn(t *testing.T) {
 		b.post(u.String(), form).wantPage()
 		w.poll("tv", d.str("device_code")).wantError(400, "authorization_pending")
 	})
+	t.Run("user disabled while approving", func(t *testing.T) {
+		t.Parallel()
+		var disable func()
+		w := newDevices(t, func(c *handlers.Config) {
+			c.Policy = func(context.Context, handlers.Decision) error { disable(); return nil }
+		})
+		disable = func() { w.users.disable("sub-alice", true) }
+		d := w.device("tv").want(200)
+		b := w.browser()
+		b.allow(b.confirm(d.str("user_code"), "alice")).wantPage()
+		w.users.disable("sub-alice", false)
+		w.poll("tv", d.str("device_code")).wantError(400, "access_denied")
+		if gs, _, err := w.p.Grants().List(t.Context(), handlers.Filter{Subject: "sub-alice"}, "", 0); err != nil || len(gs) != 0 {
+			t.Errorf("%v %v", gs, err)
+		}
+		if w.events.count("device.approved") != 0 {
+			t.Error("approved")
+		}
+	})
+	t.Run("users away while approving", func(t *testing.T) {
+		t.Parallel()
+		var away func()
+		w := newDevices(t, func(c *handlers.Config) {
+			c.Policy = func(context.Context, handlers.Decision) error { away(); return nil }
+		})
+		away = func() { w.users.fail(errTest) }
+		d := w.device("tv").want(200)
+		b := w.browser()
+		b.allow(b.confirm(d.str("user_code"), "alice")).want(503)
+		w.users.fail(nil)
+		w.poll("tv", d.str("device_code")).wantError(400, "access_denied") // it can start again
+	})
 	t.Run("access revoked", func(t *testing.T) {
 		t.Parallel()
 		w, _, code := approved(t, "openid")
@@ -435,6 +467,10 @@ func TestDeviceIsAlwaysConfirmed(t *testing.T) {
 		}
 		b.allow(res, "remember", "1").want(200)
 		w.poll(client, d.str("device_code")).want(200)
+	}
+	w.clients.change("web", func(c *clientreg.Client) { c.FirstParty = false })
+	if u, _ := b.begin(request("web")).location(); u.Path != "/consent" {
+		t.Errorf("the device's consent was remembered: to %s", u)
 	}
 }
 

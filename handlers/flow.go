@@ -164,8 +164,8 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 		f.par, f.at = nil, nil // spent, and this is their answer
 		if f.device != nil {
 			f.device.UserCode = ""
-			if e.Status() >= 500 {
-				return e
+			if e.Status() >= 500 { // the same for the device
+				return p.denyDevice(w, r, f, e)
 			}
 		} else if e.Status() >= 500 { // a reload would find nothing to go on with
 			return p.sendError(w, r, f.req.reply(), e)
