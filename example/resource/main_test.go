@@ -53,25 +53,44 @@ func TestProtect(t *testing.T) {
 	}
 }
 
-// TestOutage: a provider that does not answer is no reason to throw a token away.
-func TestOutage(t *testing.T) {
+// TestIntrospection: only a provider that says so makes a token good, and one
+// that does not answer is no reason to throw the token away.
+func TestIntrospection(t *testing.T) {
 	t.Parallel()
-	for name, provider := range map[string]http.HandlerFunc{
-		"503":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) },
-		"401":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, // our own secret is wrong
-		"no JSON":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
-		"elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusTemporaryRedirect) },
+	const aud = `,"aud":["https://api.example"],"scope":"notes:read","exp":9999999999}`
+	for name, tc := range map[string]struct {
+		status int
+		answer string
+		want   int
+	}{
+		"good":             {200, `{"active":true,"token_type":"Bearer"` + aud, 200},
+		"inactive":         {200, `{"active":false,"token_type":"Bearer"` + aud, 401},
+		"no access token":  {200, `{"active":true` + aud, 401},
+		"expired":          {200, `{"active":true,"token_type":"Bearer","aud":["https://api.example"],"exp":1}`, 401},
+		"away":             {503, ``, 503},
+		"our secret wrong": {401, `{"error":"invalid_client"}`, 503},
+		"no JSON":          {200, `<html>`, 503},
+		"elsewhere":        {307, `{"active":true,"token_type":"Bearer"` + aud, 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := httptest.NewServer(provider)
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if tc.status == 307 && r.URL.Path == "/" {
+					http.Redirect(w, r, "/elsewhere", tc.status)
+					return
+				}
+				if tc.status != 307 {
+					w.WriteHeader(tc.status)
+				}
+				_, _ = w.Write([]byte(tc.answer))
+			}))
 			defer s.Close()
 			r := httptest.NewRequest("GET", "/", nil)
-			r.Header.Set("Authorization", "Bearer a-good-token")
+			r.Header.Set("Authorization", "Bearer some-token")
 			w := httptest.NewRecorder()
-			notes(newIntrospection(s.URL, "api", "secret"), "https://api.example").ServeHTTP(w, r)
-			if w.Code != 503 || w.Header().Get("WWW-Authenticate") != "" {
-				t.Errorf("status %d, headers %v", w.Code, w.Header())
+			notes(newIntrospection(s.URL+"/", "api", "secret"), "https://api.example").ServeHTTP(w, r)
+			if w.Code != tc.want {
+				t.Errorf("status %d, want %d; headers %v", w.Code, tc.want, w.Header())
 			}
 		})
 	}
