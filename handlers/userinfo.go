@@ -33,6 +33,9 @@ func (p *Provider) userInfo(w http.ResponseWriter, r *http.Request) error {
 		return refuse("access.scope", nil)
 	}
 	c, err := p.client(ctx, g.rec.Client)
+	if e := (*Error)(nil); errors.As(err, &e) && e.Code == "invalid_client" {
+		return refuse("access.revoked", err) // gone since checkAccess
+	}
 	if err != nil {
 		return err
 	}
