@@ -159,6 +159,21 @@ func TestZitadelAssertion(t *testing.T) {
 		}
 		return s
 	}
+	// The issuer stands in a list, which is not the strict form.
+	for id, good := range map[string]bool{"assertion": false, "assertion-endpoint": true} {
+		party := p.relyingParty(t, id, "", callback, rp.WithAuthStyle(oauth2.AuthStyleInParams))
+		party.OAuthConfig().Scopes = []string{"api"}
+		own, err := client.SignedJWTProfileAssertion(id, []string{p.issuer}, time.Minute, sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = rp.ClientCredentials(ctx, party, url.Values{"client_assertion": {own}, "client_assertion_type": {oidc.ClientAssertionTypeJWTAssertion}})
+		if good && err != nil {
+			t.Error(err)
+		} else if !good {
+			wantRefused(t, "the issuer in a list", err, "invalid_client")
+		}
+	}
 	for _, style := range []oauth2.AuthStyle{oauth2.AuthStyleInParams, oauth2.AuthStyleAutoDetect} {
 		party := p.relyingParty(t, "assertion-endpoint", "", callback, rp.WithJWTProfile(signer), rp.WithAuthStyle(style))
 		verifier := oauth2.GenerateVerifier()
@@ -177,7 +192,7 @@ func TestZitadelAssertion(t *testing.T) {
 			t.Fatal(err)
 		}
 		once := assertion(time.Minute, p.issuer+"/token")
-		const kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+		const kind = oidc.ClientAssertionTypeJWTAssertion
 		renewed, err := rp.RefreshTokens[*oidc.IDTokenClaims](ctx, party, got.RefreshToken, once, kind)
 		if err != nil {
 			t.Fatal(err)
