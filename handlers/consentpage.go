@@ -94,6 +94,9 @@ func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 		v.CanRemember = false
 	}
 	for _, s := range i.Asked.Scopes {
+		if s.Title == s.Name {
+			s.Title = "" // the page has texts for the standard scopes
+		}
 		v.Scopes = append(v.Scopes, ui.Scope{Name: s.Name, Description: firstOf(s.Title, s.Description), Required: s.Required, Known: s.Known})
 	}
 	for _, a := range i.Asked.APIs {

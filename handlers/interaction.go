@@ -70,7 +70,7 @@ type Asked struct {
 
 // AskedScope is a scope on a consent page.
 type AskedScope struct {
-	Name, Title, Description string
+	Name, Title, Description string // the title is the name if the configuration has none
 	Required                 bool // granted with every approval: openid
 	Known                    bool // allowed before
 }
@@ -298,7 +298,7 @@ func (p *Provider) describe(ctx context.Context, i *Interaction) error {
 			continue
 		}
 		i.Asked.Scopes = append(i.Asked.Scopes, AskedScope{
-			Name: name, Title: s.Title, Description: s.Description,
+			Name: name, Title: firstOf(s.Title, name), Description: s.Description,
 			Required: name == "openid", Known: slices.Contains(known.Scope, name),
 		})
 	}
