@@ -110,6 +110,7 @@ var reasons = map[string]fault{
 	"token.no_grant_type": {"invalid_request", "grant_type is missing"},
 	"token.grant_type":    {"unsupported_grant_type", "grant_type is not supported"},
 	"token.too_large":     {"invalid_target", "the token would be too large: ask for fewer resources"},
+	"token.details":       {"invalid_authorization_details", "authorization_details are not accepted at the token endpoint"},
 	"token.formats":       {"invalid_target", "the resources want tokens of different formats: ask for one at a time"},
 	"token.resource":      {"invalid_target", "resource was not granted"},
 	"code.missing":        {"invalid_request", "code is missing"},

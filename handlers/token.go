@@ -37,6 +37,9 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) error {
 	if !c.HasGrantType(name) {
 		return refuse("client.grant_type", nil)
 	}
+	if f.Has("authorization_details") { // RFC 9396 §6: to be narrowed, which is not served; never ignored
+		return refuse("token.details", nil)
+	}
 	res, err := exchange(r.Context(), r, c, f)
 	if err != nil {
 		return err
