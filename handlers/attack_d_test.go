@@ -589,7 +589,10 @@ func verifyID(token string, keys []jwk) error {
 	ok := false
 	switch head.Alg {
 	case "ES256":
-		pub := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(dec(k.X)), Y: new(big.Int).SetBytes(dec(k.Y))}
+		pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, dec(k.X), dec(k.Y)))
+		if err != nil {
+			return err
+		}
 		ok = len(sig) == 64 && ecdsa.Verify(pub, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
 	case "EdDSA":
 		ok = len(dec(k.X)) == ed25519.PublicKeySize && ed25519.Verify(dec(k.X), input, sig)
