@@ -71,8 +71,8 @@ type Asked struct {
 // AskedScope is a scope on a consent page.
 type AskedScope struct {
 	Name, Title, Description string // the title is the name if the configuration has none
-	Required                 bool // granted with every approval: openid
-	Known                    bool // allowed before
+	Required                 bool   // granted with every approval: openid
+	Known                    bool   // allowed before
 }
 
 // AskedDetail is an authorization detail on a consent page, RFC 9396.
