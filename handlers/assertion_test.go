@@ -363,9 +363,24 @@ func TestAssertionKeySet(t *testing.T) {
 		t.Parallel()
 		l, s := remoteKeys(t, func(c *handlers.Config) { c.Timeout = 100 * time.Millisecond })
 		hang := make(chan struct{})
+		defer close(hang)
 		s.set(func(s *keyServer) { s.hang = hang })
 		l.refusedAs(l.byAssertion(l.assertion("signer", ec, nil)), "assertion.keys")
-		close(hang)
+	})
+	t.Run("the client's server hangs when a key is unknown", func(t *testing.T) {
+		t.Parallel()
+		l, s := remoteKeys(t, func(c *handlers.Config) { c.Timeout = 300 * time.Millisecond })
+		known := func() {
+			for l.byAssertion(l.assertion("signer", ec, nil)).StatusCode != 200 { // a busy machine may need another try
+			}
+		}
+		known()
+		hang := make(chan struct{})
+		defer close(hang)
+		s.set(func(s *keyServer) { s.hang = hang })
+		l.clock.add(minute)
+		l.refusedAs(l.byAssertion(l.assertion("signer", other, nil)), "assertion.key")
+		known()
 	})
 	t.Run("loopback is off by default", func(t *testing.T) {
 		t.Parallel()
