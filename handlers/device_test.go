@@ -658,3 +658,71 @@ func TestDeviceConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestDeviceRetention: what a late device comes for is still there.
+func TestDeviceRetention(t *testing.T) {
+	t.Parallel()
+	w := newDevices(t, func(c *handlers.Config) { c.TTL.Device, c.TTL.Access = 30*time.Minute, time.Minute })
+	d := w.device("tv").want(200)
+	w.poll("tv", d.str("device_code")).wantError(400, "authorization_pending")
+	w.browser().connect(d.str("user_code"), "alice")
+	w.clock.add(29 * time.Minute)
+	if _, err := w.store.Purge(t.Context(), w.clock.Now(), 1000); err != nil {
+		t.Fatal(err)
+	}
+	tok := w.poll("tv", d.str("device_code")).want(200)
+	w.clock.add(5 * time.Minute)
+	if _, err := w.store.Purge(t.Context(), w.clock.Now(), 1000); err != nil {
+		t.Fatal(err)
+	}
+	w.poll("tv", d.str("device_code")).wantError(400, "invalid_grant")
+	if w.events.count("device.reused") != 1 {
+		t.Errorf("a replay was not seen; %s", tok.body)
+	}
+}
+
+// TestDeviceAnsweredElsewhere: whoever is on the way when another decides is
+// told at the next step.
+func TestDeviceAnsweredElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newDevices(t)
+	d := w.device("tv").want(200)
+	late, later := w.browser(), w.browser()
+	res := late.enter(d.str("user_code"))
+	asked := later.confirm(d.str("user_code"), "bob")
+	w.browser().connect(d.str("user_code"), "alice")
+	for _, page := range []response{late.signIn(res, "bob"), later.allow(asked)} {
+		if page.wantPage(); !strings.Contains(page.body, "already") {
+			t.Errorf("%.600s", page.body)
+		}
+	}
+	if id := claims(t, w.poll("tv", d.str("device_code")).want(200).str("id_token")); id["sub"] != "sub-alice" {
+		t.Errorf("%v", id)
+	}
+}
+
+// sameLetters draws single bytes as zero for a while.
+type sameLetters struct{ left int }
+
+func (s *sameLetters) Read(p []byte) (int, error) {
+	if len(p) == 1 && s.left > 0 {
+		s.left--
+		p[0] = 0
+		return 1, nil
+	}
+	return rand.Read(p)
+}
+
+// TestDeviceUserCodeTaken: a code that is on a screen, or was lately, is not
+// given to a second device.
+func TestDeviceUserCodeTaken(t *testing.T) {
+	t.Parallel()
+	w := newDevices(t, func(c *handlers.Config) { c.Rand = &sameLetters{left: 3 * 8} })
+	one, two := w.device("tv").want(200), w.device("tv").want(200)
+	if one.str("user_code") != "BBBB-BBBB" || two.str("user_code") == one.str("user_code") {
+		t.Fatalf("%s, %s", one.str("user_code"), two.str("user_code"))
+	}
+	w.browser().connect(one.str("user_code"), "alice")
+	w.poll("tv", two.str("device_code")).wantError(400, "authorization_pending")
+	w.poll("tv", one.str("device_code")).want(200)
+}
