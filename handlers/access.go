@@ -230,7 +230,8 @@ func (p *Provider) tokenGrant(ctx context.Context, t accessToken) (*grant, error
 }
 
 // VerifyAccess implements middleware.Verifier: it guards APIs that live beside
-// the provider, with middleware.Protect.
+// the provider, with middleware.Protect. It does not ask Users: after disabling
+// a user, Grants().RevokeAll makes the tokens that are out useless at once.
 func (p *Provider) VerifyAccess(ctx context.Context, r *http.Request) (*middleware.Principal, error) {
 	raw, err := middleware.BearerToken(r)
 	if err != nil {

@@ -56,7 +56,12 @@ func (p *Provider) checkCredentials(ctx context.Context, w http.ResponseWriter, 
 	}
 	if err != nil {
 		if len(cred.secret) > 0 && toError(err).Code == "invalid_client" {
-			p.secrets.Dummy(ctx, cred.secret[0]) // an unknown client takes as long as a wrong secret
+			// An unknown client takes as long as a wrong secret, and what costs that
+			// much is bounded whatever names are made up.
+			if wait := p.limit(r, "stranger", ""); wait > 0 {
+				return nil, tooMany(wait)
+			}
+			p.secrets.Dummy(ctx, cred.secret[0])
 		}
 		return nil, err
 	}
@@ -123,6 +128,9 @@ func (p *Provider) compareSecrets(ctx context.Context, c *clientreg.Client, cred
 				continue
 			}
 			ok, err := p.secrets.Verify(ctx, s.Hash, presented)
+			if isOutage(err) {
+				return refuse("server.busy", err) // no turn came up in time
+			}
 			if err != nil {
 				return err
 			}

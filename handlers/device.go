@@ -88,6 +88,11 @@ func (p *Provider) authorizeDevice(w http.ResponseWriter, r *http.Request) error
 	if !c.HasGrantType(grantTypeDevice) {
 		return refuse("client.grant_type", nil)
 	}
+	if c.Public() { // nobody proved to be it: its rows are bounded
+		if wait := p.limit(r, "par", c.ID); wait > 0 {
+			return tooMany(wait)
+		}
+	}
 	q, err := p.readDeviceRequest(ctx, c, f)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 // token back.
 type limiters struct {
 	client   middleware.Limiter // failed client authentications, per client
+	stranger middleware.Limiter // secrets of clients that do not exist, per address
 	secret   middleware.Limiter // chosen client secrets tried, per client and address
 	login    middleware.Limiter // passwords tried, per user name and address
 	loginAll middleware.Limiter // passwords tried, per address
@@ -25,10 +26,11 @@ type limiters struct {
 
 func newLimiters(c *Config) limiters {
 	if c.Limiter != nil {
-		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter}
+		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter}
 	}
 	return limiters{
 		client:   middleware.NewBuckets(128, time.Second, c.Now),
+		stranger: middleware.NewBuckets(30, time.Second, c.Now),
 		secret:   middleware.NewBuckets(128, time.Second, c.Now),
 		login:    middleware.NewBuckets(10, 30*time.Second, c.Now),
 		loginAll: middleware.NewBuckets(100, 3*time.Second, c.Now),
@@ -49,6 +51,8 @@ func (p *Provider) buckets(r *http.Request, name, key string) []bucket {
 	switch name {
 	case "client":
 		return []bucket{{p.limits.client, "client " + key}}
+	case "stranger":
+		return []bucket{{p.limits.stranger, "stranger " + addr}}
 	case "secret":
 		return []bucket{{p.limits.secret, "secret " + key + " " + addr}}
 	case "par":

@@ -4,6 +4,9 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/handlers"
 )
 
 // TestLoginLimit: wrong passwords run out, right ones do not, and the limit
@@ -51,4 +54,36 @@ func TestClientLimit(t *testing.T) {
 	}
 	w.call("/token", form, "Authorization", basic("web", "wrong")).wantError(429, "temporarily_unavailable")
 	w.call("/token", form, "Authorization", basic("web", webSecret)).wantError(400, "invalid_grant")
+}
+
+// TestStrangersAreBounded: made-up clients do not buy work without end.
+func TestStrangersAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {"x"}}
+	for i := range 30 {
+		w.call("/token", form, "Authorization", basic("nobody-"+string(rune('a'+i%26))+string(rune('a'+i/26)), "x")).want(401)
+	}
+	w.call("/token", form, "Authorization", basic("nobody", "x")).wantError(429, "temporarily_unavailable")
+	w.call("/token", form, "Authorization", basic("web", webSecret)).wantError(400, "invalid_grant") // others go on
+}
+
+// TestPublicClientsAreBounded: so are the rows of clients that prove nothing.
+func TestPublicClientsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *handlers.Config) { c.Features.Device = true })
+	w.clients.change("native", func(c *clientreg.Client) {
+		c.GrantTypes = append(c.GrantTypes, "urn:ietf:params:oauth:grant-type:device_code")
+	})
+	for _, path := range []string{"/par", "/device_authorization"} {
+		refused := 0
+		for range 1001 {
+			if res := w.call(path, request("native")); res.StatusCode == 429 {
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Errorf("%s: no end", path)
+		}
+	}
 }

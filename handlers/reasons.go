@@ -18,6 +18,7 @@ var reasons = map[string]fault{
 	"registry.outage":     {"temporarily_unavailable", "the service is temporarily unavailable, try again"},
 	"users.outage":        {"temporarily_unavailable", "the service is temporarily unavailable, try again"},
 	"keys.outage":         {"temporarily_unavailable", "the service is temporarily unavailable, try again"},
+	"server.busy":         {"temporarily_unavailable", "the service is temporarily unavailable, try again"},
 	"server.fault":        {"server_error", "the server met an unexpected condition"},
 
 	// client authentication, RFC 6749 §2.3
