@@ -315,7 +315,7 @@ func (b *browser) issue(client string, edit ...string) response {
 
 // leak returns what of the inside of a server an answer shows, "" if nothing.
 func leak(body string) string {
-	for _, s := range []string{"goroutine", "panic", ".go:", "SQLSTATE", "node_modules", "runtime error", "storagetest", "storage:", "context deadline", "/work/", "/home/"} {
+	for _, s := range []string{"goroutine", "panic", ".go:", "SQLSTATE", "node_modules", "runtime error", "storagetest", "storage:", "context deadline", "/home/", "/usr/"} {
 		if strings.Contains(body, s) {
 			return s
 		}
