@@ -36,6 +36,11 @@
 //	/token                          Token                token.go          RFC 6749 §3.2
 //	  authorization_code                                 grant_code.go     RFC 6749 §4.1.3, RFC 7636 §4.5
 //	  refresh_token                                      grant_refresh.go  RFC 6749 §6, RFC 9700 §4.14
+//	  client_credentials                                 grant_client.go   RFC 6749 §4.4
+//	  device_code                                        grant_device.go   RFC 8628 §3.4
+//	/introspect                     Introspect           introspect.go     RFC 7662 §2
+//	/device_authorization           DeviceAuthorization  device.go         RFC 8628 §3.1
+//	/device                         DevicePage           device_pages.go   RFC 8628 §3.3
 //	/userinfo                       UserInfo             userinfo.go       OpenID Connect Core §5.3
 //	/revoke                         Revoke               revoke.go         RFC 7009 §2
 //	/logout                         EndSessionEndpoint   endsession.go     OpenID Connect RP-Initiated Logout §2
