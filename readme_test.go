@@ -2,6 +2,7 @@ package idpkit
 
 import (
 	"go/format"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,5 +66,39 @@ func main() {
 	}
 	if out, err := exec.Command("go", "vet", "./"+filepath.ToSlash(dir)).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s\n%s", err, out, src)
+	}
+}
+
+// TestDocsNameTests: every test that SPECS.md and SECURITY.md point to is there.
+func TestDocsNameTests(t *testing.T) {
+	t.Parallel()
+	have := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`func (Test\w+)`).FindAllStringSubmatch(string(src), -1) {
+			have[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, doc := range []string{"SPECS.md", "SECURITY.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(text), -1) {
+			if named++; !have[name] {
+				t.Errorf("%s names %s, which is not there", doc, name)
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no test is named")
 	}
 }
