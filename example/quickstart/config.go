@@ -390,7 +390,7 @@ func parseClient(item any) (c clientreg.Client, warnings []clientreg.Warning, er
 	if err != nil {
 		return c, nil, err
 	}
-	return list[0], append(warnings, clientreg.Lint(&list[0])...), nil
+	return list[0], warnings, nil
 }
 
 // causes takes errors.Join apart.
