@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -97,6 +98,25 @@ func TestForeignHostChangesNothing(t *testing.T) {
 		strip := func(s string) string { return csrfField.ReplaceAllString(nonceAttr.ReplaceAllString(s, ""), "") }
 		if plain.StatusCode != hostile.StatusCode || strip(plain.body) != strip(hostile.body) || strings.Contains(hostile.body, "evil") {
 			t.Errorf("%s changed: %d %s", path, hostile.StatusCode, hostile.body)
+		}
+	}
+	for _, q := range []url.Values{request("native"), request("native", "redirect_uri", "https://evil-not.example/cb")} {
+		answers := [2]response{}
+		for i := range answers {
+			r, err := http.NewRequest("POST", w.abs("/par"), strings.NewReader(q.Encode()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			for j := 2; i == 1 && j < len(evil); j += 2 {
+				r.Host = "evil.example"
+				r.Header.Set(evil[j], evil[j+1])
+			}
+			answers[i] = w.bare().do(r)
+		}
+		strip := func(s string) string { return regexp.MustCompile(`request_uri:[\w-]+`).ReplaceAllString(s, "") }
+		if plain, hostile := answers[0], answers[1]; plain.StatusCode != hostile.StatusCode || strip(plain.body) != strip(hostile.body) {
+			t.Errorf("PAR changed: %d %s, then %d %s", plain.StatusCode, plain.body, hostile.StatusCode, hostile.body)
 		}
 	}
 	res := w.getWith("/authorize?"+request("web", "prompt", "none").Encode(), evil...)
