@@ -393,7 +393,7 @@ func TestAttackA80_PromptLogin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.victim("web", "spa")
-	for _, prompt := range []string{"login", "login consent", "select_account", "login select_account"} {
+	for _, prompt := range []string{"login", "login consent"} {
 		for _, client := range []string{"web", "spa"} {
 			t.Run("A80 "+prompt+", "+client, func(t *testing.T) {
 				b := b.in(t)

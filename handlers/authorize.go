@@ -38,7 +38,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost && fl.par == nil {
 		return p.redirectToSelf(w, r, fl.req)
 	}
-	s, err := p.currentSession(ctx, r)
+	s, err := p.sessionFor(ctx, r, fl.req)
 	if err == nil && s != nil {
 		err = p.touch(ctx, s)
 	}

@@ -34,15 +34,12 @@ func (p *Provider) cookie(r *http.Request, name string) string {
 	return cs[0].Value
 }
 
-func (p *Provider) setSessionCookie(w http.ResponseWriter, key string, secret []byte) {
-	p.setCookie(w, cookieSession, handle.Session+key+"."+base64.RawURLEncoding.EncodeToString(secret))
+// sessionCookie is how a browser names a session and proves that it is its own.
+func sessionCookie(key string, secret []byte) string {
+	return handle.Session + key + "." + base64.RawURLEncoding.EncodeToString(secret)
 }
 
-// sessionCookie splits the cookie into the session's key and secret.
-func (p *Provider) sessionCookie(r *http.Request) (key string, secret []byte, ok bool) {
-	return parseSessionCookie(p.cookie(r, cookieSession))
-}
-
+// parseSessionCookie splits what sessionCookie made.
 func parseSessionCookie(v string) (key string, secret []byte, ok bool) {
 	enc := base64.RawURLEncoding
 	keyLen := enc.EncodedLen(sessionKeyBytes)

@@ -54,10 +54,21 @@ type Config struct {
 	// a PasswordVerifier.
 	LoginURL string
 
+	// RegisterURL is the application's own page where people make an account, of
+	// the issuer's origin: a path or an absolute URL. Like a sign-in page it ends
+	// the interaction with Login. Empty: prompt=create is refused.
+	RegisterURL string
+
+	// Accounts is how many people may be signed in at one browser at a time; they
+	// choose at prompt=select_account. 0 or 1: signing in as somebody else signs
+	// the first one out, which suits shared computers. At most 8. Where Users is a
+	// SessionSource this is the application's matter.
+	Accounts int `validate:"min=0,max=8"`
+
 	// Consent draws the consent page. nil: the built-in page.
 	Consent Consent
 
-	// Pages replaces the built-in error and logout pages.
+	// Pages replaces the other built-in pages.
 	Pages Pages
 
 	// Scopes that clients may ask for, with their texts. The scopes of OpenID
@@ -141,6 +152,7 @@ type Paths struct {
 	EndSession string // /logout
 	Login      string // /login, the built-in page
 	Consent    string // /consent
+	Account    string // /select_account
 
 	DeviceAuthorization string // /device_authorization, RFC 8628 §3.1
 	Device              string // /device: where people enter a device's code, RFC 8628 §3.3
@@ -254,6 +266,7 @@ func (c *Config) setDefaults() {
 	path(&p.EndSession, "/logout")
 	path(&p.Login, "/login")
 	path(&p.Consent, "/consent")
+	path(&p.Account, "/select_account")
 	path(&p.DeviceAuthorization, "/device_authorization")
 	path(&p.Device, "/device")
 	if len(c.SigningAlgs) == 0 {

@@ -29,7 +29,8 @@ func TestNewReportsEveryMistake(t *testing.T) {
 			SessionIdle: 15 * 24 * time.Hour, Grace: time.Hour, KeyRotation: time.Minute, ID: -time.Second, // 21-24
 			Session: 1500 * time.Millisecond, // 25, and 21 again
 		},
-		Timeout: -1, // 26
+		Timeout:     -1,                            // 26
+		RegisterURL: "//evil.example", Accounts: 9, // 30, 31
 		// Storage, Clients and Users are missing: 27, 28, 29
 	})
 	if err == nil {
@@ -61,7 +62,7 @@ func TestNewReportsEveryMistake(t *testing.T) {
 		"IDP103 SigningAlgs[1]", "IDP102 SigningAlgs[2]", "IDP121 LoginURL", "IDP150 Scopes[0].Name", "IDP100 Scopes[1].Name",
 		"IDP151 APIs[0].Identifier", "IDP100 APIs[1].Identifier", "IDP152 Details[0]", "IDP130 Paths.Token", "IDP131 Paths.Authorize",
 		"IDP140 TTL.Code", "IDP141 TTL.PAR", "IDP142 TTL.Access", "IDP143 TTL.RefreshIdle", "IDP143 TTL.SessionIdle", "IDP144 TTL.Grace",
-		"IDP145 TTL.KeyRotation", "IDP104 TTL.ID", "IDP146 TTL.Session", "IDP104 Timeout", "IDP100 Storage", "IDP100 Clients", "IDP100 Users",
+		"IDP145 TTL.KeyRotation", "IDP104 TTL.ID", "IDP146 TTL.Session", "IDP104 Timeout", "IDP121 RegisterURL", "IDP105 Accounts", "IDP100 Storage", "IDP100 Clients", "IDP100 Users",
 	} {
 		if want == "IDP131 Paths.Authorize" {
 			want = "IDP131 Paths.PAR"

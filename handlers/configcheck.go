@@ -32,6 +32,7 @@ var configRules = map[string]struct{ rule, fix string }{
 	"IDP102": {"must not repeat an entry", "Remove the second one."},
 	"IDP103": {"is not one of the allowed values", "Use one of the values in the field's documentation."},
 	"IDP104": {"must not be negative", "Leave it zero for the default."},
+	"IDP105": {"must be between 0 and 8", "0 or 1 is one account at a browser; more are kept in its cookie."},
 
 	"IDP110": {"must be an absolute URL", "Write it with scheme and host: https://id.example."},
 	"IDP111": {"must use https", "Use https; http is allowed on a loopback host only, for development."},
@@ -81,6 +82,10 @@ func (c *configCheck) demand(ok bool, id, field string) {
 func (c *Config) check() error {
 	var k configCheck
 	for _, v := range check.Struct(c) {
+		if v.Field == "Accounts" {
+			k.add("IDP105", v.Field)
+			continue
+		}
 		switch v.Tag {
 		case "required":
 			k.add("IDP100", v.Field)
@@ -170,6 +175,9 @@ func (c *Config) checkLogin(k *configCheck, issuer *url.URL) {
 	if c.LoginURL != "" && issuer != nil {
 		k.demand(sameOrigin(issuer, c.LoginURL), "IDP121", "LoginURL")
 	}
+	if c.RegisterURL != "" && issuer != nil {
+		k.demand(sameOrigin(issuer, c.RegisterURL), "IDP121", "RegisterURL")
+	}
 	if c.Users == nil {
 		return
 	}
@@ -193,6 +201,7 @@ func (c *Config) checkPaths(k *configCheck) {
 		{"Paths.Authorize", p.Authorize}, {"Paths.PAR", p.PAR}, {"Paths.Token", p.Token}, {"Paths.UserInfo", p.UserInfo},
 		{"Paths.JWKS", p.JWKS}, {"Paths.Revoke", p.Revoke}, {"Paths.Introspect", p.Introspect}, {"Paths.EndSession", p.EndSession},
 		{"Paths.Login", p.Login}, {"Paths.Consent", p.Consent}, {"Paths.DeviceAuthorization", p.DeviceAuthorization}, {"Paths.Device", p.Device},
+		{"Paths.Account", p.Account},
 	}
 	for i, e := range all {
 		if !validPath(e.path) {

@@ -69,18 +69,6 @@ func (i *Interaction) claimsOf(allowed []string) []string {
 	return claims
 }
 
-// SwitchAccount ends a consent page: somebody else wants to sign in. It writes
-// the response.
-func (i *Interaction) SwitchAccount(w http.ResponseWriter, r *http.Request) {
-	if !i.once() {
-		return
-	}
-	w, r, cancel := i.ending(w, r)
-	defer cancel()
-	i.f.signedIn = false
-	i.end(w, r, i.p.ask(w, r, i.f, nil, stepLogin))
-}
-
 func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 	v := ui.Consent{
 		Client: viewClient(i.Client, i.Locales), Action: i.action(), CSRF: i.csrf, Account: i.Account.Name,

@@ -82,7 +82,7 @@ func (p *Provider) metadata() metadata {
 		RevocationAuthMethods: authMethods,
 		RevocationAuthAlgs:    assertionAlgs(),
 		Challenges:            []string{"S256"},
-		PromptValues:          []string{"none", "login", "consent", "select_account"},
+		PromptValues:          p.prompts(),
 		ClaimTypes:            []string{"normal"},
 		Claims:                []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash"},
 		UILocales:             []string{"en", "de"},

@@ -14,8 +14,9 @@
 //	                  │
 //	                  ▼
 //	               next?           flow.go       prompt, max_age, hint, consent
-//	      login ◀─────┼─────▶ consent
-//	        │   page  │  page      interaction.go, login.go, consentpage.go
+//	      login ◀─────┼─────▶ consent      or an account page, or the
+//	        │   page  │  page              application's registration page
+//	        │         │            interaction.go, login.go, accounts.go, consentpage.go
 //	        └────────▶│◀──────┘
 //	                  ▼
 //	               answer          flow.go       one Commit: page and par spent,
@@ -37,9 +38,10 @@
 // # Pages
 //
 // Between /authorize and the answer a person signs in and consents. The pages
-// are built in; Config.LoginURL and Config.Consent replace them. Either way the
-// page loads its [Interaction], which is bound to the browser, and ends it once
-// with Login, ApproveAll, Approve or Deny.
+// are built in; Config.LoginURL, Config.Consent and Config.Pages replace them.
+// Either way the page loads its [Interaction], which is bound to the browser,
+// and ends it once: with Login, Choose, SwitchAccount, Register, ApproveAll,
+// Approve or Deny.
 //
 // # Errors
 //
@@ -52,6 +54,7 @@
 //	IDP102 an entry is repeated
 //	IDP103 a value is not one of the allowed ones
 //	IDP104 a duration is negative
+//	IDP105 a number of accounts is not between 0 and 8
 //	IDP110 the issuer is no absolute URL
 //	IDP111 the issuer is not https, and not on a loopback host
 //	IDP112 the issuer has a query, fragment or user-info

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
@@ -50,40 +51,50 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 		seeOther(w, p.path(p.cfg.Paths.EndSession)+"?"+query)
 		return nil
 	}
-	s, err := p.currentSession(ctx, r)
+	had, err := p.accounts(ctx, r)
 	if err != nil {
 		return err
 	}
-	if s == nil {
-		if s, err = p.endedSession(ctx, r); err != nil {
-			return err
-		}
-		if s != nil {
-			return p.finishLogout(w, r, s, q)
-		}
-		if err := p.revokeHinted(ctx, r, q); err != nil {
-			return err
-		}
-		return p.loggedOut(w, r, q)
+	if s := had.find(q.names); s != nil {
+		return p.finishLogout(w, r, had, []*session{s}, q)
 	}
-	if q.subject == s.login.Subject && q.client != nil && q.sid == s.sid(q.client.ID) {
-		return p.finishLogout(w, r, s, q)
+	here := had.alive()
+	if len(here) == 0 { // what an earlier try left half done is done again
+		return p.finishLogout(w, r, had, had.all, q)
 	}
 	browser, err := p.bindBrowser(w, r)
 	if err != nil {
 		return err
 	}
-	csrf := p.csrfToken("logout", s.key, browser)
+	page := here[0].key
 	if answer == "" {
-		return p.askLogout(w, r, s, q, csrf)
+		return p.askLogout(w, r, here, q, p.csrfToken("logout", page, browser))
 	}
-	if err := p.checkForm(r, "logout", s.key, browser); err != nil {
+	if err := p.checkForm(r, "logout", page, browser); err != nil {
 		return err
 	}
-	if answer == "logout" {
-		return p.finishLogout(w, r, s, q)
+	if answer == "logout" { // whoever leaves a shared computer means every account
+		return p.finishLogout(w, r, had, had.all, q)
 	}
 	return p.stay(w, r, q)
+}
+
+// names tells whether the hint is an ID token of this very session.
+func (q *logoutRequest) names(s *session) bool {
+	return q.client != nil && q.sid != "" && q.subject == s.login.Subject && q.sid == s.sid(q.client.ID)
+}
+
+// finishEnded repeats the end of sessions that were marked as ended. When what
+// came after the mark failed they have left grants behind.
+func (p *Provider) finishEnded(ctx context.Context, r *http.Request, had accounts) error {
+	for _, s := range had.all {
+		if s.ended {
+			if err := p.endSession(ctx, r, s.key, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // logoutParams reads the client's request, in the query or in a body, and the
@@ -158,25 +169,37 @@ func (p *Provider) readLogout(ctx context.Context, r *http.Request, f form.Form)
 	return q, nil
 }
 
-// finishLogout ends the session on the server, then at the browser.
-func (p *Provider) finishLogout(w http.ResponseWriter, r *http.Request, s *session, q logoutRequest) error {
+// finishLogout ends sessions on the server, then at the browser, which keeps
+// its other accounts.
+func (p *Provider) finishLogout(w http.ResponseWriter, r *http.Request, had accounts, ending []*session, q logoutRequest) error {
 	ctx := r.Context()
-	byClient := ""
-	if q.hinted && q.client != nil && q.subject == s.login.Subject {
-		byClient = q.client.ID
-	}
-	if err := p.endSession(ctx, r, s.key, byClient); err != nil {
-		return err
+	for _, s := range ending {
+		byClient := ""
+		if q.hinted && q.client != nil && q.subject == s.login.Subject {
+			byClient = q.client.ID
+		}
+		if err := p.endSession(ctx, r, s.key, byClient); err != nil {
+			return err
+		}
 	}
 	if err := p.revokeHinted(ctx, r, q); err != nil {
 		return err
 	}
-	if e, ok := p.cfg.Users.(SessionEnder); ok {
-		if err := e.EndLogin(w, r, s.login.SessionID); err != nil {
-			return refuse("users.outage", err)
+	e, host := p.cfg.Users.(SessionEnder)
+	for _, s := range ending {
+		if host {
+			if err := e.EndLogin(w, r, s.login.SessionID); err != nil {
+				return refuse("users.outage", err)
+			}
 		}
 	}
-	p.setCookie(w, cookieSession, "")
+	if len(had.all) > 0 {
+		current := had.current
+		if slices.Contains(ending, current) {
+			current = nil
+		}
+		p.setSessions(w, current, slices.DeleteFunc(had.alive(), func(s *session) bool { return s == current || slices.Contains(ending, s) }))
+	}
 	return p.loggedOut(w, r, q)
 }
 
@@ -236,12 +259,16 @@ func (p *Provider) showLoggedOut(w http.ResponseWriter, r *http.Request, q logou
 	p.frame(q.locales, "").LoggedOut(w, v)
 }
 
-func (p *Provider) askLogout(w http.ResponseWriter, r *http.Request, s *session, q logoutRequest, csrf string) error {
-	i := &Interaction{s: s, p: p, Locales: q.locales}
-	if err := p.describe(r.Context(), i); err != nil {
-		return err
+func (p *Provider) askLogout(w http.ResponseWriter, r *http.Request, here []*session, q logoutRequest, csrf string) error {
+	var names []string
+	for _, s := range here {
+		a, _, err := p.account(r.Context(), &Interaction{Locales: q.locales}, s)
+		if err != nil {
+			return err
+		}
+		names = append(names, a.Name)
 	}
-	v := ui.Logout{Action: p.path(p.cfg.Paths.EndSession), CSRF: csrf, Account: i.Account.Name}
+	v := ui.Logout{Action: p.path(p.cfg.Paths.EndSession), CSRF: csrf, Account: strings.Join(names, ", ")}
 	if q.client != nil {
 		c := viewClient(q.client, q.locales)
 		v.Client = &c

@@ -25,6 +25,7 @@ type flow struct {
 
 	at       *storage.Ref // the interaction being answered; nil: at the authorization endpoint
 	signedIn bool         // the user has authenticated within this flow
+	chosen   bool         // the user has chosen an account within this flow
 }
 
 // decision is what will be granted.
@@ -41,19 +42,26 @@ type decision struct {
 type step string
 
 const (
-	stepLogin   step = "login"
-	stepConsent step = "consent"
-	stepAnswer  step = ""
+	stepLogin    step = "login"
+	stepAccount  step = "select_account"
+	stepRegister step = "create"
+	stepConsent  step = "consent"
+	stepAnswer   step = ""
 )
 
 // next decides what a flow needs. It is the one place where prompt, max_age,
 // id_token_hint and remembered consent are weighed. OpenID Connect Core
 // §3.1.2.3 and §3.1.2.4.
 func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decision, error) {
-	q := f.req
+	q, untouched := f.req, !f.signedIn && !f.chosen
 	switch {
+	case q.prompt("create") && untouched:
+		return stepRegister, decision{}, nil
+	case q.prompt("select_account") && untouched,
+		s == nil && !q.prompt("login"):
+		return stepAccount, decision{}, nil // or, where there is none, signing in
 	case s == nil,
-		(q.prompt("login") || q.prompt("select_account")) && !f.signedIn,
+		q.prompt("login") && !f.signedIn,
 		!f.signedIn && p.tooOld(q, s):
 		return stepLogin, decision{}, nil
 	case q.HintSubject != "" && q.HintSubject != s.login.Subject:
@@ -113,9 +121,21 @@ func (p *Provider) proceed(w http.ResponseWriter, r *http.Request, f *flow, s *s
 	if st == stepAnswer {
 		return p.answer(w, r, f, s, d)
 	}
+	if st == stepAccount {
+		some, err := p.canChoose(r.Context(), r, f.client, s)
+		if err != nil {
+			return err
+		}
+		if !some {
+			st = stepLogin
+		}
+	}
 	if f.req.prompt("none") {
-		if st == stepLogin {
+		switch st {
+		case stepLogin:
 			return refuse("authorize.login_required", nil)
+		case stepAccount:
+			return refuse("authorize.account_required", nil)
 		}
 		return refuse("authorize.consent_required", nil)
 	}

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/idpkit/idpkit/clientreg"
@@ -29,20 +27,23 @@ import (
 // go, see spa.go.
 type Interaction struct {
 	ID        string            // names it in the page's URL
-	Step      string            // "login" or "consent"
+	Step      string            // "login", "select_account", "create" or "consent"
 	Client    *clientreg.Client // not to be modified
 	Account   Account           // who is signed in; zero: nobody
+	Accounts  []Account         // to choose from, on the account page; the current one first
 	LoginHint string            // as the client sent it: show it, do not trust it
 	Locales   []string          // wanted languages, best first: ui_locales, then Accept-Language
 	ACRValues []string          // wanted, best first
 	MaxAge    *time.Duration    // nil: not asked for
 	Prompt    []string
+	Display   string // page, popup, touch or wap: the page's wanted form; may be empty. OpenID Connect Core §3.1.2.1
 	Asked     Asked
 	Device    *Device // who asks instead of this browser, RFC 8628: show it; nil: nobody
 
 	p     *Provider
 	f     *flow
 	s     *session
+	had   accounts
 	csrf  string
 	ended bool
 }
@@ -122,6 +123,7 @@ type interactionData struct {
 	Session  string      `json:"session,omitempty"` // consent: who was signed in
 	PAR      string      `json:"par,omitempty"`     // key of the pushed request
 	SignedIn bool        `json:"signed_in,omitempty"`
+	Chosen   bool        `json:"chosen,omitempty"`
 	Device   *deviceRef  `json:"device,omitempty"`
 	Deadline time.Time   `json:"deadline"`
 }
@@ -137,7 +139,7 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	if err != nil {
 		return err
 	}
-	d := interactionData{Step: st, Request: *f.req, Browser: browser, SignedIn: f.signedIn, Device: f.device, Deadline: f.deadline}
+	d := interactionData{Step: st, Request: *f.req, Browser: browser, SignedIn: f.signedIn, Chosen: f.chosen, Device: f.device, Deadline: f.deadline}
 	if s != nil {
 		d.Session = s.key
 	}
@@ -167,15 +169,7 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	if err := p.commit(r.Context(), ops...); err != nil {
 		return spent(err)
 	}
-	page := p.loginURL
-	if st == stepConsent {
-		page = p.path(p.cfg.Paths.Consent)
-	}
-	sep := "?"
-	if strings.Contains(page, "?") {
-		sep = "&"
-	}
-	seeOther(w, page+sep+"interaction="+url.QueryEscape(id))
+	seeOther(w, p.page(st, id))
 	return nil
 }
 
@@ -230,13 +224,13 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	if err != nil {
 		return nil, err
 	}
-	f := &flow{client: c, req: &d.Request, shard: shard, deadline: d.Deadline, at: &ref, signedIn: d.SignedIn, device: d.Device}
+	f := &flow{client: c, req: &d.Request, shard: shard, deadline: d.Deadline, at: &ref, signedIn: d.SignedIn, chosen: d.Chosen, device: d.Device}
 	if d.PAR != "" {
 		f.par = &storage.Ref{Kind: storage.KindPAR, Shard: shard, Key: d.PAR}
 	}
 	i := &Interaction{
 		ID: id, Step: string(d.Step), Client: c, LoginHint: d.Request.LoginHint, ACRValues: d.Request.ACRValues,
-		Locales: wantedLocales(d.Request.UILocales, r), Prompt: d.Request.Prompt, p: p, f: f,
+		Locales: wantedLocales(d.Request.UILocales, r), Prompt: d.Request.Prompt, Display: d.Request.Display, p: p, f: f,
 		csrf: p.csrfToken("interaction", id, browser),
 	}
 	switch {
@@ -256,11 +250,14 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 		age := time.Duration(*d.Request.MaxAge) * time.Second
 		i.MaxAge = &age
 	}
-	if i.s, err = p.currentSession(ctx, r); err != nil {
+	if i.had, err = p.accounts(ctx, r); err != nil {
 		return nil, err
 	}
-	if d.Step == stepConsent && (i.s == nil || i.s.key != d.Session) {
-		return nil, wayBack(refuse("interaction.session", nil), i)
+	i.s = i.had.current
+	if d.Step == stepConsent { // whoever was asked answers, current or not
+		if i.s = i.had.find(func(s *session) bool { return s.alive && s.key == d.Session }); i.s == nil {
+			return nil, wayBack(refuse("interaction.session", nil), i)
+		}
 	}
 	if err := p.describe(ctx, i); err != nil {
 		return nil, err
@@ -270,17 +267,20 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 
 // describe fills in what pages show.
 func (p *Provider) describe(ctx context.Context, i *Interaction) error {
+	var err error
 	if i.s != nil {
-		i.Account = Account{i.s.login.Subject, i.s.login.Subject}
-		claims, err := p.cfg.Users.Claims(ctx, i.s.login.Subject, ClaimsQuery{Client: i.Client, Locales: i.Locales, For: ForPage,
-			Claims: []string{"name", "preferred_username", "email"}})
-		if err != nil && !errors.Is(err, ErrNoUser) && !errors.Is(err, ErrUserDisabled) {
-			return refuse("users.outage", err)
+		if i.Account, _, err = p.account(ctx, i, i.s); err != nil {
+			return err
 		}
-		for _, n := range []string{"name", "preferred_username", "email"} {
-			if s, ok := claims[n].(string); ok && s != "" {
-				i.Account.Name = s
-				break
+	}
+	if i.Step == string(stepAccount) {
+		for _, s := range i.had.alive() {
+			a, usable, err := p.account(ctx, i, s)
+			if err != nil {
+				return err
+			}
+			if usable {
+				i.Accounts = append(i.Accounts, a)
 			}
 		}
 	}
@@ -322,6 +322,24 @@ func (p *Provider) describe(ctx context.Context, i *Interaction) error {
 	return nil
 }
 
+// account is a session as pages show it, and whether its user can go on.
+func (p *Provider) account(ctx context.Context, i *Interaction, s *session) (a Account, usable bool, err error) {
+	a = Account{s.login.Subject, s.login.Subject}
+	names := []string{"name", "preferred_username", "email"}
+	claims, err := p.cfg.Users.Claims(ctx, a.Subject, ClaimsQuery{Client: i.Client, Locales: i.Locales, For: ForPage, Claims: names})
+	gone := errors.Is(err, ErrNoUser) || errors.Is(err, ErrUserDisabled)
+	if err != nil && !gone {
+		return a, false, refuse("users.outage", err)
+	}
+	for _, n := range names {
+		if s, ok := claims[n].(string); ok && s != "" {
+			a.Name = s
+			break
+		}
+	}
+	return a, !gone, nil
+}
+
 // CSRF is the hidden form field that a page must send back.
 func (i *Interaction) CSRF() template.HTML {
 	return template.HTML(`<input type="hidden" name="csrf" value="` + template.HTMLEscapeString(i.csrf) + `">`)
@@ -330,8 +348,8 @@ func (i *Interaction) CSRF() template.HTML {
 // CSRFToken is the value of that field, for a page that sends X-CSRF-Token.
 func (i *Interaction) CSRFToken() string { return i.csrf }
 
-// Login ends a login page: l has just authenticated at this browser. It writes
-// the response. Where Users is a SessionSource the application has started its
+// Login ends a login or registration page: l has just authenticated at this
+// browser. It writes the response. Where Users is a SessionSource the application has started its
 // own session before.
 func (i *Interaction) Login(w http.ResponseWriter, r *http.Request, l Login) {
 	if i.once() {
@@ -342,8 +360,8 @@ func (i *Interaction) Login(w http.ResponseWriter, r *http.Request, l Login) {
 }
 
 func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) error {
-	if i.Step != string(stepLogin) {
-		return refuse("server.fault", errors.New("Login on a page that is not the login page"))
+	if i.Step != string(stepLogin) && i.Step != string(stepRegister) {
+		return refuse("server.fault", errors.New("Login on a page where nobody signs in"))
 	}
 	if err := checkLogin(l); err != nil {
 		return err
@@ -358,16 +376,11 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 	s := &session{key: hostSessionKey(l.SessionID), login: l}
 	s.salt = s.key
 	if _, host := p.cfg.Users.(SessionSource); !host {
-		left, err := p.endedSession(ctx, r)
-		if err != nil {
+		if err := p.finishEnded(ctx, r, i.had); err != nil {
 			return err
 		}
-		if left != nil {
-			if err := p.endSession(ctx, r, left.key, ""); err != nil {
-				return err
-			}
-		}
-		if s, err = p.startSession(ctx, w, r, i.s, l); err != nil {
+		var err error
+		if s, err = p.startSession(ctx, w, r, i.had, l); err != nil {
 			return err
 		}
 	} else if l.SessionID == "" {
@@ -438,7 +451,7 @@ func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
 	w, r, cancel := i.ending(w, r)
 	defer cancel()
 	e := refuse("consent.denied", nil)
-	if i.Step == string(stepLogin) {
+	if i.Step != string(stepConsent) {
 		e = refuse("login.cancelled", nil)
 	}
 	if why != nil && why.Code != e.Code {

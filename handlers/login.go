@@ -3,7 +3,9 @@ package handlers
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/idpkit/idpkit/internal/ui"
 )
@@ -32,6 +34,11 @@ func (p *Provider) loginPage(w http.ResponseWriter, r *http.Request) error {
 	case "deny":
 		i.Deny(w, r, nil)
 		return nil
+	case "register":
+		if p.cfg.RegisterURL != "" {
+			i.Register(w, r)
+			return nil
+		}
 	}
 	return wayBack(refuse("interaction.response", nil), i)
 }
@@ -79,14 +86,29 @@ func (p *Provider) drawLogin(w http.ResponseWriter, i *Interaction, username, pr
 	}
 	f.Login(w, ui.Login{
 		Client: viewClient(i.Client, i.Locales), Action: i.action(), CSRF: i.csrf, Username: username, Problem: problem,
+		CanRegister: p.cfg.RegisterURL != "",
 	})
 }
 
 // action is where a page's form goes: to the page itself.
 func (i *Interaction) action() string {
-	page := i.p.loginURL
-	if i.Step == string(stepConsent) {
-		page = i.p.path(i.p.cfg.Paths.Consent)
+	return i.p.page(step(i.Step), i.ID)
+}
+
+// page is the URL of a step's page for an interaction.
+func (p *Provider) page(st step, id string) string {
+	page := p.loginURL
+	switch st {
+	case stepConsent:
+		page = p.path(p.cfg.Paths.Consent)
+	case stepAccount:
+		page = p.path(p.cfg.Paths.Account)
+	case stepRegister:
+		page = p.cfg.RegisterURL
 	}
-	return page + "?interaction=" + i.ID
+	sep := "?"
+	if strings.Contains(page, "?") {
+		sep = "&"
+	}
+	return page + sep + "interaction=" + url.QueryEscape(id)
 }

@@ -122,6 +122,10 @@ func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, e *Error) {
 type Pages struct {
 	Error  func(http.ResponseWriter, *http.Request, ErrorPage)
 	Logout func(http.ResponseWriter, *http.Request, LogoutPage)
+
+	// Account asks which of Interaction.Accounts to use, and ends the interaction
+	// with Choose, SwitchAccount, Register or Deny, like a consent page.
+	Account func(http.ResponseWriter, *http.Request, *Interaction)
 }
 
 // ErrorPage is shown where an error cannot be sent to the client.
@@ -139,7 +143,7 @@ type ErrorPage struct {
 type LogoutPage struct {
 	State   string            // ask, signed_out or stayed
 	Client  *clientreg.Client // who asked; nil: not known. Not to be modified
-	Account string            // who is signed in
+	Account string            // who is signed in; several names with commas between
 	Action  string            // where the form posts to, with do=logout or do=stay
 	CSRF    string            // its field csrf
 	Locales []string

@@ -118,6 +118,9 @@ func (p *Provider) Routes() []Route {
 		{"revoke", p.path(c.Revoke), p.Revoke()},
 		{"consent", p.path(c.Consent), p.ConsentPage()},
 	}
+	if _, host := p.cfg.Users.(SessionSource); !host {
+		routes = append(routes, Route{"account", p.path(c.Account), p.AccountPage()})
+	}
 	if p.cfg.Features.Introspection {
 		routes = append(routes, Route{"introspect", p.path(c.Introspect), p.Introspect()})
 	}

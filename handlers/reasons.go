@@ -80,6 +80,7 @@ var reasons = map[string]fault{
 	"authorize.resource":         {"invalid_target", "resource is unknown or not allowed"},
 	"authorize.details":          {"invalid_authorization_details", "authorization_details is malformed or not allowed"},
 	"authorize.login_required":   {"login_required", "the user must sign in"},
+	"authorize.account_required": {"account_selection_required", "the user must choose an account"},
 	"authorize.consent_required": {"consent_required", "the user must consent"},
 	"authorize.other_user":       {"login_required", "the signed-in user is not the one the request asks for"},
 

@@ -26,6 +26,7 @@ type authRequest struct {
 	Scope         []string          `json:"scope,omitempty"`
 	Challenge     string            `json:"code_challenge,omitempty"`
 	Prompt        []string          `json:"prompt,omitempty"`
+	Display       string            `json:"display,omitempty"`
 	MaxAge        *int64            `json:"max_age,omitempty"` // seconds
 	LoginHint     string            `json:"login_hint,omitempty"`
 	HintSubject   string            `json:"hint_subject,omitempty"` // sub of a verified id_token_hint
@@ -119,7 +120,7 @@ func (p *Provider) readRequest(ctx context.Context, c *clientreg.Client, to repl
 		checkNonce,
 		checkPKCE,
 		p.checkScope,
-		checkPrompt,
+		p.checkPrompt,
 		checkMaxAge,
 		checkTexts,
 		p.checkClaims,
@@ -255,19 +256,28 @@ func (p *Provider) checkScope(_ context.Context, c *clientreg.Client, f form.For
 	return nil
 }
 
-// checkPrompt: OpenID Connect Core §3.1.2.1.
-func checkPrompt(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequest) error {
+// prompts lists the values of prompt that can be served. Making an account
+// needs a page of the application's.
+func (p *Provider) prompts() []string {
+	all := []string{"none", "login", "consent", "select_account"}
+	if p.cfg.RegisterURL != "" {
+		all = append(all, "create")
+	}
+	return all
+}
+
+// checkPrompt: OpenID Connect Core §3.1.2.1; Initiating User Registration §4,
+// where create contradicts what asks for an account that is there.
+func (p *Provider) checkPrompt(_ context.Context, _ *clientreg.Client, f form.Form, q *authRequest) error {
 	for _, v := range strings.Fields(f.Get("prompt")) {
-		switch v {
-		case "none", "login", "consent", "select_account":
-		default:
+		if !slices.Contains(p.prompts(), v) {
 			return refuse("authorize.prompt", nil)
 		}
 		if !slices.Contains(q.Prompt, v) {
 			q.Prompt = append(q.Prompt, v)
 		}
 	}
-	if q.prompt("none") && len(q.Prompt) > 1 {
+	if q.prompt("none") && len(q.Prompt) > 1 || q.prompt("create") && (q.prompt("login") || q.prompt("select_account")) {
 		return refuse("authorize.prompt", nil)
 	}
 	return nil
@@ -299,6 +309,9 @@ func checkTexts(_ context.Context, c *clientreg.Client, f form.Form, q *authRequ
 		}
 	}
 	q.LoginHint = f.Get("login_hint")
+	if d := f.Get("display"); slices.Contains([]string{"page", "popup", "touch", "wap"}, d) {
+		q.Display = d
+	}
 	q.UILocales = strings.Fields(f.Get("ui_locales"))
 	q.ClaimsLocales = strings.Fields(f.Get("claims_locales"))
 	q.ACRValues = strings.Fields(f.Get("acr_values"))

@@ -3,11 +3,11 @@ package handlers
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/idpkit/idpkit/internal/handle"
@@ -21,8 +21,11 @@ type session struct {
 	login Login
 	salt  string // makes the sid of each client
 	ended bool   // signed out, whatever the cookie or the application says
+	alive bool   // neither ended nor beyond its lifetimes
 	rec   *storage.Record
 	data  sessionData
+
+	cookie string // the browser's name for it; empty for the application's
 }
 
 // sessionData is the record of a session of the kit's own. The cookie is the
@@ -47,46 +50,6 @@ const (
 // share a session. OpenID Connect Front-Channel Logout §3.
 func (s *session) sid(clientID string) string {
 	return handle.DerivedKey("sid", s.key, s.salt, clientID)
-}
-
-// currentSession returns who is signed in at the browser, or nil.
-func (p *Provider) currentSession(ctx context.Context, r *http.Request) (*session, error) {
-	s, err := p.browserSession(ctx, r)
-	if err != nil || s == nil || !p.alive(s) {
-		return nil, err
-	}
-	return s, nil
-}
-
-// browserSession returns the session that the browser has, alive or not.
-func (p *Provider) browserSession(ctx context.Context, r *http.Request) (*session, error) {
-	if src, ok := p.cfg.Users.(SessionSource); ok {
-		return p.hostSession(ctx, src, r)
-	}
-	key, secret, ok := p.sessionCookie(r)
-	if !ok {
-		return nil, nil
-	}
-	s, err := p.loadSession(ctx, key)
-	if err != nil || s == nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(secret)
-	if subtle.ConstantTimeCompare(sum[:], s.data.Secret) != 1 {
-		return nil, nil
-	}
-	return s, nil
-}
-
-// endedSession returns the session of this browser that was marked as ended, or
-// nil. When the answer was lost, or what came after the mark failed, it has
-// left grants behind: whoever tries again must be able to believe the answer.
-func (p *Provider) endedSession(ctx context.Context, r *http.Request) (*session, error) {
-	s, err := p.browserSession(ctx, r)
-	if err != nil || s == nil || !s.ended {
-		return nil, err
-	}
-	return s, nil
 }
 
 // CurrentLogin tells who is signed in at the browser, or nil: for pages of the
@@ -114,17 +77,9 @@ func (p *Provider) loadSession(ctx context.Context, key string) (*session, error
 	}
 	s.salt = s.data.Salt
 	s.login = Login{Subject: rec.Subject, At: s.data.AuthTime, ACR: s.data.ACR, AMR: s.data.AMR}
-	return s, nil
-}
-
-// alive tells whether a session was not ended and is within its lifetimes, which
-// for the application's are the application's matter.
-func (p *Provider) alive(s *session) bool {
-	if s.ended || s.rec == nil {
-		return !s.ended
-	}
 	now := p.now()
-	return now.Before(s.data.Until) && now.Sub(s.data.Seen) < p.cfg.TTL.SessionIdle
+	s.alive = !s.ended && now.Before(s.data.Until) && now.Sub(s.data.Seen) < p.cfg.TTL.SessionIdle
+	return s, nil
 }
 
 // hostSession asks the application. A session that EndSession has ended stays
@@ -148,6 +103,7 @@ func (p *Provider) hostSession(ctx context.Context, src SessionSource, r *http.R
 	if s.ended, err = p.sessionEnded(ctx, s.key); err != nil {
 		return nil, err
 	}
+	s.alive = !s.ended // its lifetimes are the application's matter
 	return s, nil
 }
 
@@ -162,18 +118,20 @@ func (p *Provider) sessionEnded(ctx context.Context, key string) (bool, error) {
 	return err == nil && rec.State != storage.Active, err
 }
 
-// startSession signs a user in at a browser. The session goes on under a new
-// cookie when the same user signs in again, and is replaced when another one
-// does; either way no cookie from before the login is worth anything.
-func (p *Provider) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, old *session, l Login) (*session, error) {
+// startSession signs a user in at a browser that had some accounts before. The
+// session goes on under a new cookie when the same user signs in again; either
+// way no cookie from before the login is worth anything for the user. Accounts
+// beyond Config.Accounts are signed out.
+func (p *Provider) startSession(ctx context.Context, w http.ResponseWriter, r *http.Request, had accounts, l Login) (*session, error) {
+	old := had.of(l.Subject)
 	secret := make([]byte, sessionSecretBytes)
 	if _, err := io.ReadFull(p.rand, secret); err != nil {
 		return nil, err
 	}
 	now := p.now()
 	sum := sha256.Sum256(secret)
-	s := &session{login: l}
-	fresh := old == nil || old.rec == nil || old.login.Subject != l.Subject
+	s := &session{login: l, alive: true}
+	fresh := old == nil
 	if fresh {
 		key, err := handle.Random(p.rand, sessionKeyBytes)
 		if err != nil {
@@ -206,21 +164,26 @@ func (p *Provider) startSession(ctx context.Context, w http.ResponseWriter, r *h
 		if err != nil {
 			return nil, err
 		}
-		if again != nil && !p.alive(again) {
-			again = nil
+		rest := accounts{all: slices.DeleteFunc(slices.Clone(had.all), func(s *session) bool { return s == old })}
+		if again != nil {
+			again.cookie = old.cookie
+			rest.all = append(rest.all, again)
 		}
-		return p.startSession(ctx, w, r, again, l)
+		return p.startSession(ctx, w, r, rest, l)
 	}
 	if err != nil {
 		return nil, err
 	}
 	s.rec.Version++
-	if fresh && old != nil {
-		if err := p.endSession(ctx, r, old.key, ""); err != nil {
+	s.cookie = sessionCookie(s.key, secret)
+	others := slices.DeleteFunc(had.alive(), func(s *session) bool { return s == old })
+	kept := min(len(others), max(p.cfg.Accounts, 1)-1)
+	for _, o := range others[kept:] {
+		if err := p.endSession(ctx, r, o.key, ""); err != nil {
 			return nil, err
 		}
 	}
-	p.setSessionCookie(w, s.key, secret)
+	p.setSessions(w, s, others[:kept])
 	p.emit(ctx, r, Event{Name: "session.started", Subject: l.Subject, Session: s.key})
 	return s, nil
 }

@@ -47,6 +47,6 @@ func (i *Interaction) MarshalJSON() ([]byte, error) {
 			"client_id": i.Client.ID, "client_name": i.Client.LocalizedName(i.Locales...), "client_uri": i.Client.ClientURI,
 			"logo_uri": i.Client.LogoURI, "policy_uri": i.Client.PolicyURI, "tos_uri": i.Client.TosURI,
 		},
-		"account": i.Account, "asked": i.Asked, "device": i.Device, "prompt": i.Prompt,
+		"account": i.Account, "accounts": i.Accounts, "display": i.Display, "asked": i.Asked, "device": i.Device, "prompt": i.Prompt,
 	})
 }

@@ -77,7 +77,8 @@ func filled(s string) map[string]func(Frame, http.ResponseWriter) {
 	var problem Problem
 	var post FormPost
 	var account Account
-	for _, v := range []any{&login, &consent, &code, &device, &logout, &out, &problem, &post, &account} {
+	var choose Choose
+	for _, v := range []any{&login, &consent, &code, &device, &logout, &out, &problem, &post, &account, &choose} {
 		fillStrings(reflect.ValueOf(v).Elem(), s)
 	}
 	post.Action = "https://shop.example/cb" // proven before; TestFormPostTarget has the others
@@ -96,6 +97,7 @@ func filled(s string) map[string]func(Frame, http.ResponseWriter) {
 		"logged out":  func(f Frame, w http.ResponseWriter) { f.LoggedOut(w, out) },
 		"problem":     func(f Frame, w http.ResponseWriter) { f.Problem(w, problem) },
 		"form post":   func(f Frame, w http.ResponseWriter) { f.FormPost(w, post) },
+		"choose":      func(f Frame, w http.ResponseWriter) { f.Choose(w, choose) },
 		"account":     func(f Frame, w http.ResponseWriter) { f.Account(w, account) },
 	}
 }

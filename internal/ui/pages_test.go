@@ -72,6 +72,14 @@ func samples() []sample {
 		{"login-unverified", loginIDs, func(f Frame, w http.ResponseWriter) { f.Login(w, strange) }},
 		{"login-again", []string{"password", "submit-login", "cancel", "switch-account"}, func(f Frame, w http.ResponseWriter) { f.Login(w, again) }},
 		{"login-again-wrong", []string{"password", "submit-login", "cancel", "switch-account"}, func(f Frame, w http.ResponseWriter) { f.Login(w, againWrong) }},
+		{"login-register", append([]string{"register"}, loginIDs...), func(f Frame, w http.ResponseWriter) {
+			l := login
+			l.CanRegister = true
+			f.Login(w, l)
+		}},
+		{"choose", []string{"choose-0", "choose-1", "other-account", "register", "cancel"}, func(f Frame, w http.ResponseWriter) {
+			f.Choose(w, Choose{Client: shop, Action: "/select_account?i=1", CSRF: "token", CanRegister: true, Accounts: []Choice{{"a", "alice@example.com"}, {"b", "bob@example.com"}}})
+		}},
 		{"consent", consentIDs, func(f Frame, w http.ResponseWriter) { f.Consent(w, consent) }},
 		{"consent-full", append([]string{"switch-account"}, consentIDs...), func(f Frame, w http.ResponseWriter) { f.Consent(w, full) }},
 		{"consent-unverified", consentIDs, func(f Frame, w http.ResponseWriter) { f.Consent(w, unverified) }},

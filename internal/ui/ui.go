@@ -9,7 +9,7 @@
 // loopback address) are left out.
 //
 // A button answers in the field "do" with login, allow, deny, logout, stay,
-// switch, code or revoke. Every form carries the view's CSRF value in the
+// switch, choose, register, code or revoke. Every form carries the view's CSRF value in the
 // field "csrf".
 package ui
 
@@ -41,7 +41,7 @@ type Client struct {
 }
 
 // Login asks for username and password (fields "username", "password"; do is
-// login, deny or switch).
+// login, deny, switch or register).
 type Login struct {
 	Client   Client
 	Action   string
@@ -50,8 +50,26 @@ type Login struct {
 	// Account names the user who signs in again. The form then has no field
 	// "username": the handler knows whom it asked.
 	Account   string
-	CanSwitch bool   // offer another account (do=switch); needs Account
-	Problem   string // "", "wrong", "throttled" or "unavailable"; any other is shown as "unavailable"
+	CanSwitch bool // offer another account (do=switch); needs Account
+	// CanRegister offers to make an account (do=register).
+	CanRegister bool
+	Problem     string // "", "wrong", "throttled" or "unavailable"; any other is shown as "unavailable"
+}
+
+// Choose asks as which of several accounts to go on (field "account"; do is
+// choose, switch, register or deny).
+type Choose struct {
+	Client      Client
+	Action      string
+	CSRF        string
+	Accounts    []Choice
+	CanRegister bool // offer to make an account
+}
+
+// Choice is one account.
+type Choice struct {
+	Value string // form value
+	Name  string
 }
 
 // Scope is one line of a consent page.
@@ -171,6 +189,12 @@ type Account struct {
 func (f Frame) Login(w http.ResponseWriter, v Login) {
 	v.Problem = oneOf(v.Problem, "unavailable", "", "wrong", "throttled")
 	f.render(w, "login", page{Client: &v.Client, V: v, Failed: v.Problem != ""})
+}
+
+// Choose writes the page that asks for an account. See [Frame.Login] on
+// Frame.FormAction.
+func (f Frame) Choose(w http.ResponseWriter, v Choose) {
+	f.render(w, "choose", page{Client: &v.Client, V: v})
 }
 
 // Consent writes the page that asks for consent. See [Frame.Login] on
