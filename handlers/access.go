@@ -27,8 +27,10 @@ type accessToken struct {
 	JTI    string   `json:"j"`
 	Scope  string   `json:"o,omitempty"`
 	Aud    []string `json:"a"`
-	Iat    int64    `json:"i"` // Unix milliseconds, to compare with a grant's NotBefore
-	Exp    int64    `json:"e"` // Unix seconds
+	// Details names the grant's or holds narrowed ones; absent: all the grant's.
+	Details tokenDetails `json:"d,omitzero"`
+	Iat     int64        `json:"i"` // Unix milliseconds, to compare with a grant's NotBefore
+	Exp     int64        `json:"e"` // Unix seconds
 }
 
 const (
@@ -37,13 +39,13 @@ const (
 )
 
 // mintAccess makes an access token in the format of the APIs it is for.
-func (p *Provider) mintAccess(ctx context.Context, g *grant, scope, aud []string, now time.Time) (string, error) {
+func (p *Provider) mintAccess(ctx context.Context, g *grant, scope, aud []string, details tokenDetails, now time.Time) (string, error) {
 	jti, err := handle.Random(p.rand, 12)
 	if err != nil {
 		return "", err
 	}
 	t := accessToken{
-		Shard: g.rec.Shard, Grant: g.rec.Key, JTI: jti, Scope: strings.Join(scope, " "), Aud: aud,
+		Shard: g.rec.Shard, Grant: g.rec.Key, JTI: jti, Scope: strings.Join(scope, " "), Aud: aud, Details: details,
 		Iat: now.UnixMilli(), Exp: now.Add(p.cfg.TTL.Access).Unix(),
 	}
 	if g.own() {
@@ -56,6 +58,8 @@ func (p *Provider) mintAccess(ctx context.Context, g *grant, scope, aud []string
 	token := ""
 	if format == "jwt" {
 		token, err = p.signAccess(ctx, g, t)
+	} else if details.inline() > maxInlineDetail {
+		return "", refuse("token.details_size", nil)
 	} else {
 		token, err = p.sealAccess(t)
 	}
@@ -116,9 +120,10 @@ func (p *Provider) signAccess(ctx context.Context, g *grant, t accessToken) (str
 	if err != nil {
 		return "", refuse("keys.outage", err)
 	}
+	details, _ := t.Details.in(g)
 	c := accessClaims{
 		Issuer: p.cfg.Issuer, Subject: g.subject(), Audience: t.Aud, Client: g.rec.Client, Exp: t.Exp, Iat: t.Iat / 1000, JTI: t.JTI,
-		Scope: t.Scope, ACR: g.data.ACR, AMR: g.data.AMR, Details: g.data.Details, Grant: grantName(g.rec.Ref), Own: g.own(), IatMilli: t.Iat,
+		Scope: t.Scope, ACR: g.data.ACR, AMR: g.data.AMR, Details: details, Grant: grantName(g.rec.Ref), Own: g.own(), IatMilli: t.Iat,
 	}
 	if !g.own() {
 		c.AuthTime = g.data.AuthTime.Unix()
@@ -175,7 +180,10 @@ func (p *Provider) verifyAccess(ctx context.Context, raw string) (accessToken, b
 		return accessToken{}, false, nil
 	}
 	ref, ok := parseGrantName(c.Grant)
-	t := accessToken{Shard: ref.Shard, Grant: ref.Key, JTI: c.JTI, Scope: c.Scope, Aud: c.Audience, Iat: c.IatMilli, Exp: c.Exp}
+	t := accessToken{Shard: ref.Shard, Grant: ref.Key, JTI: c.JTI, Scope: c.Scope, Aud: c.Audience, Iat: c.IatMilli, Exp: c.Exp, Details: tokenDetails{}}
+	for _, d := range c.Details {
+		t.Details = append(t.Details, d)
+	}
 	if c.Own {
 		t.Client = c.Client
 	}
@@ -204,6 +212,11 @@ func (p *Provider) checkAccess(ctx context.Context, raw string) (accessToken, *g
 		slices.ContainsFunc(g.data.Revoked, func(x revokedJTI) bool { return x.JTI == t.JTI }) {
 		return t, nil, refuse("access.revoked", nil)
 	}
+	details, ok := t.Details.in(g)
+	if !ok {
+		return t, nil, refuse("access.invalid", nil)
+	}
+	t.Details = details
 	c, err := p.client(ctx, g.rec.Client)
 	if e := (*Error)(nil); errors.As(err, &e) && e.Code == "invalid_client" || err == nil && iat.Before(c.NotBefore) {
 		return t, nil, refuse("access.revoked", err)
@@ -249,7 +262,7 @@ func (p *Provider) VerifyAccess(ctx context.Context, r *http.Request) (*middlewa
 	return &middleware.Principal{
 		Subject: g.subject(), ClientID: g.rec.Client, GrantID: g.rec.Key,
 		Scope: strings.Fields(t.Scope), Audience: t.Aud, AuthTime: g.data.AuthTime, ExpiresAt: time.Unix(t.Exp, 0),
-		ACR: g.data.ACR, Details: g.data.Details,
+		ACR: g.data.ACR, Details: t.Details,
 	}, nil
 }
 

@@ -112,7 +112,7 @@ func TestDetails(t *testing.T) {
 	}
 	_, v := b.allow(res, "detail", "1").location()
 	tok := w.redeem("spa", v.Get("code")).want(200)
-	w.redeem("spa", b.code(request("spa", "authorization_details", asked), "alice"), "authorization_details", `[{"type":"payment","amount":1}]`).wantError(400, "invalid_authorization_details")
+	w.redeem("spa", b.code(request("spa", "authorization_details", asked), "alice"), "authorization_details", `[{"type":"payment","amount":101}]`).wantError(400, "invalid_authorization_details")
 	got, _ := json.Marshal(tok.json()["authorization_details"])
 	if string(got) != `[{"amount":5,"type":"payment"}]` {
 		t.Errorf("details %s", got)

@@ -143,7 +143,7 @@ func FuzzSessionCookie(f *testing.F) {
 func FuzzSealedToken(f *testing.F) {
 	p := bench(f)
 	g := &grant{rec: &storage.Record{Ref: grantRef(7, "AAAAAAAAAAAAAAAAAAAAAA")}}
-	good, err := p.mintAccess(context.Background(), g, []string{"openid"}, []string{"https://id.example"}, p.now())
+	good, err := p.mintAccess(context.Background(), g, []string{"openid"}, []string{"https://id.example"}, nil, p.now())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -76,6 +76,9 @@ func (p *Provider) exchangeClient(ctx context.Context, r *http.Request, c *clien
 	if c.Public() {
 		return nil, refuse("client.grant_type", nil)
 	}
+	if f.Has("authorization_details") { // nobody granted any; never ignored
+		return nil, refuse("token.details_client", nil)
+	}
 	scope, err := p.clientScope(c, f.Get("scope"))
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func (p *Provider) exchangeCode(ctx context.Context, r *http.Request, c *clientr
 	if err := p.checkVerifier(ctx, rec, d, f.Get("code_verifier")); err != nil {
 		return nil, err
 	}
-	res, g, err := p.redeem(ctx, r, rec, issue{client: c, resource: f.All("resource"), nonce: d.Nonce})
+	res, g, err := p.redeem(ctx, r, rec, issue{client: c, resource: f.All("resource"), details: f.Get("authorization_details"), nonce: d.Nonce})
 	if errors.Is(err, errSpent) {
 		return nil, p.codeReused(ctx, r, rec)
 	}

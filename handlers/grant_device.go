@@ -47,7 +47,7 @@ func (p *Provider) exchangeDevice(ctx context.Context, r *http.Request, c *clien
 	case rec.Grant == "":
 		return nil, p.pollDevice(ctx, rec.Ref)
 	}
-	res, g, err := p.redeem(ctx, r, rec, issue{client: c, resource: f.All("resource")})
+	res, g, err := p.redeem(ctx, r, rec, issue{client: c, resource: f.All("resource"), details: f.Get("authorization_details")})
 	if errors.Is(err, errSpent) {
 		return nil, p.deviceReused(ctx, r, rec)
 	}

@@ -180,7 +180,7 @@ func (p *Provider) refreshOnce(ctx context.Context, r *http.Request, c *clientre
 			return nil, tokenPolicyError(err)
 		}
 	}
-	is := issue{client: c, scope: scope, resource: f.All("resource")}
+	is := issue{client: c, scope: scope, resource: f.All("resource"), details: f.Get("authorization_details")}
 	e := Event{Name: "token.refreshed", ClientID: c.ID, Subject: g.rec.Subject, Grant: g.rec.Key, Session: g.rec.Session}
 	if again {
 		successor, err := p.seal.OpenTo([]byte(t.raw), sealedRefresh, chain.Successor)

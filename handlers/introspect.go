@@ -82,7 +82,7 @@ func (p *Provider) introspectAccess(ctx context.Context, c *clientreg.Client, to
 	}
 	res := introspection{
 		Active: true, Scope: t.Scope, ClientID: g.rec.Client, TokenType: "Bearer", Exp: t.Exp, Iat: t.Iat / 1000,
-		Subject: g.subject(), Audience: t.Aud, Issuer: p.cfg.Issuer, JTI: t.JTI, ACR: g.data.ACR, Details: g.data.Details,
+		Subject: g.subject(), Audience: t.Aud, Issuer: p.cfg.Issuer, JTI: t.JTI, ACR: g.data.ACR, Details: t.Details,
 	}
 	if !g.own() {
 		res.AuthTime = g.data.AuthTime.Unix()
@@ -117,6 +117,6 @@ func (p *Provider) introspectRefresh(ctx context.Context, c *clientreg.Client, t
 	}
 	return introspection{
 		Active: true, Scope: strings.Join(g.data.Scope, " "), ClientID: c.ID, Exp: chain.IdleUntil.Unix(), Iat: chain.RotatedAt.Unix(),
-		Subject: g.rec.Subject, Issuer: p.cfg.Issuer,
+		Subject: g.rec.Subject, Issuer: p.cfg.Issuer, Details: g.data.Details,
 	}, nil
 }

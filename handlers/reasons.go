@@ -112,7 +112,6 @@ var reasons = map[string]fault{
 	"token.no_grant_type": {"invalid_request", "grant_type is missing"},
 	"token.grant_type":    {"unsupported_grant_type", "grant_type is not supported"},
 	"token.too_large":     {"invalid_target", "the token would be too large: ask for fewer resources"},
-	"token.details":       {"invalid_authorization_details", "authorization_details are not accepted at the token endpoint"},
 	"token.formats":       {"invalid_target", "the resources want tokens of different formats: ask for one at a time"},
 	"token.resource":      {"invalid_target", "resource was not granted"},
 	"code.missing":        {"invalid_request", "code is missing"},
@@ -138,6 +137,12 @@ var reasons = map[string]fault{
 	"refresh.expired":     {"invalid_grant", "the refresh token is invalid, expired or was revoked"},
 	"refresh.reused":      {"invalid_grant", "the refresh token is invalid, expired or was revoked"},
 	"refresh.scope":       {"invalid_scope", "scope exceeds what was granted"},
+
+	// authorization_details at the token endpoint, RFC 9396 §6
+	"token.details":        {"invalid_authorization_details", "authorization_details is malformed or not allowed"},
+	"token.details_client": {"invalid_authorization_details", "authorization_details are not accepted with this grant type"},
+	"token.details_size":   {"invalid_authorization_details", "the narrowed authorization_details are too large: choose among those granted"},
+	"token.details_wider":  {"invalid_authorization_details", "authorization_details exceed what was granted"},
 
 	// device authorization, RFC 8628 §3.5
 	"device.missing":   {"invalid_request", "device_code is missing"},

@@ -37,9 +37,6 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) error {
 	if !c.HasGrantType(name) {
 		return refuse("client.grant_type", nil)
 	}
-	if f.Has("authorization_details") { // RFC 9396 §6: to be narrowed, which is not served; never ignored
-		return refuse("token.details", nil)
-	}
 	res, err := exchange(r.Context(), r, c, f)
 	if err != nil {
 		return err
@@ -82,6 +79,7 @@ type issue struct {
 	client   *clientreg.Client
 	scope    []string // of the access token; within the grant's
 	resource []string // asked for at the token endpoint; empty: the grant's
+	details  string   // authorization_details of the request; empty: the grant's
 	nonce    string   // for the ID token; empty at refresh
 	refresh  string   // the refresh token to hand out; empty: none
 }
@@ -94,14 +92,19 @@ func (p *Provider) mint(ctx context.Context, g *grant, is issue) (*tokenResponse
 		return nil, err
 	}
 	is.scope = p.scopeAt(aud, is.scope)
+	narrowed, err := p.ofToken(ctx, is.client, g, is.details)
+	if err != nil {
+		return nil, err
+	}
+	details, _ := narrowed.in(g)
 	now := p.now()
-	access, err := p.mintAccess(ctx, g, is.scope, aud, now)
+	access, err := p.mintAccess(ctx, g, is.scope, aud, narrowed, now)
 	if err != nil {
 		return nil, err
 	}
 	res := &tokenResponse{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(p.cfg.TTL.Access / time.Second),
-		RefreshToken: is.refresh, Scope: strings.Join(is.scope, " "), Details: g.data.Details,
+		RefreshToken: is.refresh, Scope: strings.Join(is.scope, " "), Details: details,
 	}
 	if g.has("openid") {
 		if res.IDToken, err = p.idToken(ctx, g, is, access, now); err != nil {
