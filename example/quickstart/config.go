@@ -41,6 +41,7 @@ type config struct {
 	Database       string         `yaml:"database"`
 	SecretFile     string         `yaml:"secret_file"`
 	Log            logging        `yaml:"log"`
+	Accounts       int            `yaml:"accounts"`
 	RequirePAR     bool           `yaml:"require_par"`
 	SigningAlgs    []string       `yaml:"signing_algs"`
 	ACRValues      []string       `yaml:"acr_values"`
@@ -448,7 +449,7 @@ func yamlPath(field string) string {
 	}
 	top := map[string]string{
 		"Issuer": "issuer", "Scopes": "scopes", "APIs": "apis", "Details": "authorization_details",
-		"SigningAlgs": "signing_algs", "ACRValues": "acr_values", "TTL": "lifetimes", "Users": "users", "Clients": "clients",
+		"SigningAlgs": "signing_algs", "ACRValues": "acr_values", "Accounts": "accounts", "TTL": "lifetimes", "Users": "users", "Clients": "clients",
 	}[name]
 	if top == "" {
 		return field
@@ -482,7 +483,7 @@ func (c *config) provider(store storage.Storage, secrets [][]byte, log *slog.Log
 	l := c.Lifetimes
 	pc := handlers.Config{
 		Issuer: c.Issuer, Name: c.Name, Storage: store, Clients: registry, Users: table, Secrets: secrets,
-		SigningAlgs: c.SigningAlgs, ACRValues: c.ACRValues, RequirePAR: c.RequirePAR,
+		SigningAlgs: c.SigningAlgs, ACRValues: c.ACRValues, RequirePAR: c.RequirePAR, Accounts: c.Accounts,
 		LogoutEndsOffline: c.Features.LogoutEndsOffline, DisableEndSession: !c.Features.EndSession,
 		Features: handlers.Features{
 			ClientCredentials: c.Features.ClientCredentials, Introspection: c.Features.Introspection, Device: c.Features.Device,

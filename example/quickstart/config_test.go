@@ -54,6 +54,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"alias", minimal + "name: &x Name\n", []string{":3: name: anchors"}},
 		{"number for text", minimal + "name: 12\n", []string{":3: name: must be text"}},
 		{"text for bool", minimal + "require_par: yes\n", []string{":3: require_par: must be true or false"}},
+		{"text for number", minimal + "accounts: many\n", []string{":3: accounts: must be a whole number"}},
+		{"too many accounts", minimal + "accounts: 9\n", []string{":3: accounts: must be between 0 and 8", "[IDP105]"}},
 		{"text for list", minimal + "signing_algs: ES256\n", []string{":3: signing_algs: must be a list"}},
 		{"bad duration", minimal + "lifetimes:\n  code: 60\n  par: soon\n", []string{":4: lifetimes.code: must be a duration", ":5: lifetimes.par: must be a duration"}},
 		{"code too long", minimal + "lifetimes:\n\n  code: 1h\n", []string{":5: lifetimes.code: must be at most 10 minutes", "[IDP140]"}},
