@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"html/template"
@@ -18,7 +19,7 @@ func (s *site) account(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if l == nil {
-		draw(w, "account", http.StatusOK, view{})
+		draw(w, "account", view{})
 		return
 	}
 	u := s.users.bySubject(l.Subject)
@@ -28,11 +29,10 @@ func (s *site) account(w http.ResponseWriter, r *http.Request) {
 	}
 	v := view{Name: u.name, Passkeys: s.users.passkeys(u)}
 	if s.now().Sub(l.At) > 10*time.Minute || len(v.Passkeys) > 0 && l.ACR != acrPasskey {
-		status := http.StatusOK
 		if r.Method == http.MethodPost {
-			status = http.StatusForbidden
+			v.status = http.StatusForbidden
 		}
-		draw(w, "account", status, v)
+		draw(w, "account", v)
 		return
 	}
 	key := "account " + u.subject
@@ -51,7 +51,7 @@ func (s *site) account(w http.ResponseWriter, r *http.Request) {
 	}
 	s.open.put(key, challenge{session: *session, user: u})
 	v.Options = options.Response
-	draw(w, "account", http.StatusOK, v)
+	draw(w, "account", v)
 }
 
 // view is what the pages show.
@@ -61,6 +61,8 @@ type view struct {
 	Passkeys []passkey
 	Options  any // the question to the passkey, for the script; nil: none
 	Problem  string
+
+	status int // 0: 200
 }
 
 //go:embed page.html
@@ -71,12 +73,12 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{"json": func(v
 	return string(b), err
 }}).Parse(pageHTML))
 
-func draw(w http.ResponseWriter, name string, status int, v view) {
+func draw(w http.ResponseWriter, name string, v view) {
 	// The script is a file of this origin, and nothing else runs. form-action
 	// covers where the answer leads: the redirect URI.
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "+
 		"form-action 'self' https: http://localhost:*")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
+	w.WriteHeader(cmp.Or(v.status, http.StatusOK))
 	_ = pages.ExecuteTemplate(w, name, v) // fails only when nobody listens any more
 }

@@ -148,11 +148,25 @@ func (u *user) credential(id []byte) *webauthn.Credential {
 	return nil
 }
 
-// question asks for one of the passkeys of u.
-func (us *users) question(keys *webauthn.WebAuthn, u *user, uv protocol.UserVerificationRequirement) (*protocol.CredentialAssertion, *webauthn.SessionData, error) {
+// question is what c asks the browser for.
+func (us *users) question(keys *webauthn.WebAuthn, c *challenge) (options *protocol.CredentialAssertion, err error) {
 	us.mu.Lock()
 	defer us.mu.Unlock()
-	return keys.BeginLogin(u, webauthn.WithUserVerification(uv))
+	var session *webauthn.SessionData
+	uv := protocol.VerificationRequired
+	if c.touch {
+		uv = protocol.VerificationPreferred
+	}
+	if c.user != nil {
+		options, session, err = keys.BeginLogin(c.user, webauthn.WithUserVerification(uv))
+	} else {
+		options, session, err = keys.BeginDiscoverableLogin(webauthn.WithUserVerification(uv))
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.session = *session
+	return options, nil
 }
 
 // verify returns whose passkey answered the challenge and whether it verified
@@ -190,6 +204,7 @@ type challenge struct {
 	session webauthn.SessionData
 	user    *user    // who has to answer; nil: anybody
 	before  []string // how that one was proven before
+	touch   bool     // a key without PIN or finger will do: the password was given just now
 	expires time.Time
 }
 

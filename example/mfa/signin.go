@@ -7,9 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-webauthn/webauthn/protocol"
-	"github.com/go-webauthn/webauthn/webauthn"
-
 	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/middleware"
 )
@@ -41,41 +38,35 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
 	case "cancel":
 		i.Deny(w, r, nil)
 	case "other": // not the one who is signed in
-		s.askBoth(w, i, http.StatusOK, "")
+		s.ask(w, i, challenge{}, view{})
 	default:
-		s.begin(w, r, i, http.StatusOK, "")
+		s.begin(w, r, i, "")
 	}
 }
 
 // begin draws the first question that this browser has to answer.
-func (s *site) begin(w http.ResponseWriter, r *http.Request, i *handlers.Interaction, status int, problem string) {
-	u, before, err := s.stepUp(r, i)
-	switch {
-	case err != nil:
+func (s *site) begin(w http.ResponseWriter, r *http.Request, i *handlers.Interaction, problem string) {
+	c, err := s.stepUp(r, i)
+	if err != nil {
 		s.p.Fail(w, r, err)
-	case u != nil: // the password of this session may be old: the key's own PIN or finger has to do
-		s.askPasskey(w, i, u, before, protocol.VerificationRequired, problem)
-	default:
-		s.askBoth(w, i, status, problem)
+		return
 	}
+	s.ask(w, i, c, view{Problem: problem})
 }
 
-// stepUp returns who is signed in and lacks nothing but the passkey, and how
-// that one signed in; nil: both steps are needed.
-func (s *site) stepUp(r *http.Request, i *handlers.Interaction) (*user, []string, error) {
+// stepUp asks who is signed in, if that one lacks nothing but the passkey; else
+// it asks anybody.
+func (s *site) stepUp(r *http.Request, i *handlers.Interaction) (challenge, error) {
 	l, err := s.p.CurrentLogin(r)
-	if err != nil || l == nil {
-		return nil, nil, err
-	}
-	again := slices.Contains(i.Prompt, "login") || i.MaxAge != nil && s.now().Sub(l.At) >= *i.MaxAge
-	if !wantsPasskey(i) || l.ACR == acrPasskey || again {
-		return nil, nil, nil
+	if err != nil || l == nil || l.ACR == acrPasskey || !wantsPasskey(i) {
+		return challenge{}, err
 	}
 	u := s.users.bySubject(l.Subject)
-	if u == nil || !s.users.hasPasskey(u) {
-		return nil, nil, nil
+	again := slices.Contains(i.Prompt, "login") || i.MaxAge != nil && s.now().Sub(l.At) >= *i.MaxAge
+	if again || u == nil || !s.users.hasPasskey(u) {
+		return challenge{}, nil
 	}
-	return u, l.AMR, nil
+	return challenge{user: u, before: l.AMR}, nil
 }
 
 // wantsPasskey: the page is not told which of the values is essential, so the
@@ -90,14 +81,13 @@ func (s *site) byPassword(w http.ResponseWriter, r *http.Request, i *handlers.In
 	}
 	u := s.users.checkPassword(name, r.PostForm.Get("password"))
 	if u == nil {
-		s.askBoth(w, i, http.StatusOK, "Wrong name or password.")
+		s.ask(w, i, challenge{}, view{Name: name, Problem: "Wrong name or password."})
 		return
 	}
 	s.tries.Undo(r.Context(), key)
 	amr := []string{"pwd"}
 	if wantsPasskey(i) && s.users.hasPasskey(u) {
-		// The password is the second factor to the key, which need not verify the user.
-		s.askPasskey(w, i, u, amr, protocol.VerificationPreferred, "")
+		s.ask(w, i, challenge{user: u, before: amr, touch: true}, view{})
 		return
 	}
 	// Without a passkey this is all there is. If the client insists on more, the
@@ -111,12 +101,12 @@ func (s *site) byPasskey(w http.ResponseWriter, r *http.Request, i *handlers.Int
 	}
 	c := s.open.take(i.ID) // whatever comes of it, this challenge is spent
 	if c == nil {
-		s.begin(w, r, i, http.StatusOK, "That took too long. Please try again.")
+		s.begin(w, r, i, "That took too long. Please try again.")
 		return
 	}
 	u, verified, err := s.users.verify(s.keys, c, []byte(r.PostForm.Get("credential")))
 	if err != nil {
-		s.begin(w, r, i, http.StatusOK, "That passkey was not accepted.") // after a password: from the start
+		s.begin(w, r, i, "That passkey was not accepted.") // after a password: from the start
 		return
 	}
 	amr := append(slices.Clone(c.before), "pop", "user")
@@ -135,30 +125,26 @@ func (s *site) byPasskey(w http.ResponseWriter, r *http.Request, i *handlers.Int
 func (s *site) throttled(w http.ResponseWriter, r *http.Request, i *handlers.Interaction, key string) bool {
 	ok, wait := s.tries.Allow(r.Context(), key)
 	if !ok {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		s.askBoth(w, i, http.StatusTooManyRequests, fmt.Sprintf("Too many tries. Please wait %d seconds.", wait/time.Second+1))
+		seconds := int(wait/time.Second) + 1
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		s.ask(w, i, challenge{}, view{status: http.StatusTooManyRequests, Problem: fmt.Sprintf("Too many tries. Please wait %d seconds.", seconds)})
 	}
 	return !ok
 }
 
-// askBoth asks for a password, or for any passkey that verifies its user.
-func (s *site) askBoth(w http.ResponseWriter, i *handlers.Interaction, status int, problem string) {
-	options, session, err := s.keys.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+// ask draws the page with a question to a passkey, from now on the only one that
+// this interaction answers. Where anybody may answer, a password will do too.
+func (s *site) ask(w http.ResponseWriter, i *handlers.Interaction, c challenge, v view) {
+	options, err := s.users.question(s.keys, &c)
 	if err != nil {
 		http.Error(w, "please try again", http.StatusInternalServerError)
 		return
 	}
-	s.open.put(i.ID, challenge{session: *session})
-	draw(w, "signin", status, view{I: i, Options: options.Response, Problem: problem})
-}
-
-// askPasskey asks for a passkey of u, who was proven before.
-func (s *site) askPasskey(w http.ResponseWriter, i *handlers.Interaction, u *user, before []string, uv protocol.UserVerificationRequirement, problem string) {
-	options, session, err := s.users.question(s.keys, u, uv)
-	if err != nil {
-		http.Error(w, "please try again", http.StatusInternalServerError)
-		return
+	s.open.put(i.ID, c)
+	page := "signin"
+	if c.user != nil {
+		page, v.Name = "passkey", c.user.name
 	}
-	s.open.put(i.ID, challenge{session: *session, user: u, before: before})
-	draw(w, "passkey", http.StatusOK, view{I: i, Name: u.name, Options: options.Response, Problem: problem})
+	v.I, v.Options = i, options.Response
+	draw(w, page, v)
 }
