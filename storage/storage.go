@@ -29,6 +29,12 @@
 //
 // No secret is ever handed to a backend: a Key is a digest, and Data holds
 // nothing that works as a credential.
+//
+// # Decorators
+//
+// [Encrypted], [Prefixed], [Route] and [Observed] add something to any backend
+// and keep the contract. There is no cache: a Get that misses the revocation of
+// a moment ago is what the contract exists to prevent.
 package storage
 
 import (

@@ -192,7 +192,7 @@ func allOrNothing(e *env) {
 
 func invalidCommits(e *env) {
 	good := storage.Insert(record(grantRef("good"), ""))
-	long := strings.Repeat("x", storage.MaxKey+1)
+	long := strings.Repeat("x", e.maxKey+1)
 	with := func(change func(*storage.Record)) []storage.Op {
 		r := record(grantRef("bad"), "")
 		change(&r)
@@ -215,7 +215,7 @@ func invalidCommits(e *env) {
 		"long client":      with(func(r *storage.Record) { r.Client = long }),
 		"long session":     with(func(r *storage.Record) { r.Session = long }),
 		"long grant":       with(func(r *storage.Record) { r.Grant = long }),
-		"long data":        with(func(r *storage.Record) { r.Data = make([]byte, storage.MaxData+1) }),
+		"long data":        with(func(r *storage.Record) { r.Data = make([]byte, e.maxData+1) }),
 		"expires too late": with(func(r *storage.Record) { r.ExpiresAt = far.AddDate(10_000, 0, 0) }),
 		"expires too soon": with(func(r *storage.Record) { r.ExpiresAt = far.AddDate(-1000, 0, 0) }),
 		"insert consumed":  with(func(r *storage.Record) { r.State = storage.Consumed }),

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func exactData(e *env) {
 	for b := range 256 {
 		every = append(every, byte(b))
 	}
-	full := make([]byte, storage.MaxData)
+	full := make([]byte, e.maxData)
 	for i := range full {
 		full[i] = byte(mix(uint64(i)))
 	}
@@ -33,7 +34,7 @@ func exactData(e *env) {
 		"nil": nil, "empty": {}, "NUL": {0}, "NULs": make([]byte, 100), "NUL inside": []byte("a\x00b"),
 		"every byte": every, "not UTF-8": {0xff, 0xfe, 0xc0, 0x80}, "newlines": []byte("\r\n\r\n"), "blanks": []byte("  a  "),
 		"JSON": []byte(`{"a":1.0, "b":"\u0000"}`), "escapes": []byte(`\x00\\'"` + "`$1?"), "number": []byte("0012.50"),
-		"4 KiB": full[:4096], "one less than full": full[1:], "full": full, "full of NUL": make([]byte, storage.MaxData),
+		"4 KiB": full[:4096], "one less than full": full[1:], "full": full, "full of NUL": make([]byte, e.maxData),
 	} {
 		r := record(grantRef("%s", name), "")
 		r.Data = data
@@ -57,11 +58,17 @@ var hostile = []string{
 	"'", "''", `"`, "a'; DROP TABLE records; --", "' OR '1'='1", "$1", "?1", ":a", "{a}", "{a", "a}", "a:b", "a:", ":", "a|b", "a,b",
 	"\xff", "\xfe", "\xc0\x80", "\xed\xa0\x80", "a\xff", "\ufeffa", "ß", "ss", "SS", "ı", "i", "I", "İ", "ﬁ", "fi",
 	"0", "00", "0.0", "0x0", "1e1", "10", "NULL", "null", "nil", "true", "-1", "\x7f", "\x01", "a\x1fb", "\u200ba", "%00", "&#0;", "+a", "=1+1",
-	strings.Repeat("k", storage.MaxKey), strings.Repeat("k", storage.MaxKey-1), strings.Repeat("k", storage.MaxKey-1) + "K",
-	strings.Repeat("\x00", storage.MaxKey), strings.Repeat("\xff", storage.MaxKey), strings.Repeat("é", storage.MaxKey/2),
+}
+
+// hostile is that, and strings as long as can be.
+func (e *env) hostile() []string {
+	n := e.maxKey
+	return append(slices.Clip(hostile), strings.Repeat("k", n), strings.Repeat("k", n-1), strings.Repeat("k", n-1)+"K",
+		strings.Repeat("\x00", n), strings.Repeat("\xff", n), strings.Repeat("é", n/2))
 }
 
 func hostileKeys(e *env) {
+	hostile := e.hostile()
 	for i, k := range hostile {
 		r := ref(storage.KindCode, k)
 		e.wantRow(r, nil) // none of those before is taken for it
@@ -84,6 +91,7 @@ func hostileKeys(e *env) {
 }
 
 func hostileColumns(e *env) {
+	hostile := e.hostile()
 	columns := []struct {
 		name string
 		set  func(*storage.Record, string)

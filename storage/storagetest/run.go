@@ -21,12 +21,13 @@ type Factory func(t testing.TB) storage.Storage
 type Option func(*config)
 
 type config struct {
-	rounds, racers int
-	enginePurges   bool
+	rounds, racers  int
+	enginePurges    bool
+	maxKey, maxData int // bytes
 }
 
 func configure(opts []Option) config {
-	c := config{rounds: 20, racers: 64}
+	c := config{rounds: 20, racers: 64, maxKey: storage.MaxKey, maxData: storage.MaxData}
 	if testing.Short() {
 		c.rounds = 4
 	}
@@ -47,6 +48,13 @@ func Racers(n int) Option { return func(c *config) { c.racers = max(n, 4) } }
 // time after ExpiresAt, so that Purge has little or nothing to delete. What
 // Purge must leave alone is tested all the same.
 func EnginePurges() Option { return func(c *config) { c.enginePurges = true } }
+
+// Less says that keys and columns, and Data, may be so many bytes shorter than
+// storage.MaxKey and storage.MaxData. For decorators, which add something to
+// them; a backend takes all.
+func Less(key, data int) Option {
+	return func(c *config) { c.maxKey, c.maxData = storage.MaxKey-key, storage.MaxData-data }
+}
 
 // Run tests the whole contract of package storage, each part as a parallel
 // subtest on a storage of its own.

@@ -65,7 +65,7 @@ func complaints(t *testing.T, f Factory, which func(testCase) bool) map[string]s
 	for _, tc := range cases() {
 		if which(tc) {
 			if s := attempt(t, func(tb testing.TB) {
-				tc.run(&env{TB: tb, Storage: f(tb), config: config{rounds: 3, racers: 24}})
+				tc.run(&env{TB: tb, Storage: f(tb), config: configure([]Option{Rounds(3), Racers(24)})})
 			}); s != "" {
 				said[tc.name] = s
 			}
