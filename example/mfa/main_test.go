@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -252,6 +253,14 @@ func TestStepUp(t *testing.T) {
 	t.Run("somebody else may sign in", func(t *testing.T) {
 		s.Submit(s.Get(essential), url.Values{"do": {"other"}}).Want(200, `name="password"`)
 	})
+	t.Run("another user is asked for", func(t *testing.T) {
+		bob := `"sub":{"value":"1002"}`
+		s.Get("/app/?claims="+url.QueryEscape(`{"id_token":{`+bob+`}}`)).Want(200, `name="password"`) // no passkey is asked for
+		page := s.Get(essential)
+		is(t, s.Submit(page, answer(d.get(t, page))), acrPasskey, "mfa", "pop", "pwd", "user")
+		s.Get("/app/?claims="+url.QueryEscape(`{"id_token":{`+bob+`,"acr":{"essential":true,"value":"phr"}}}`)).Want(200, `name="password"`) // alice has shown hers
+		s.password(s.Get("/app/?prompt=login"), "alice", "wonderland").Token()
+	})
 	t.Run("without a page", func(t *testing.T) {
 		s.Get(essential+"&prompt=none").Want(200, "login_required")
 	})
@@ -389,6 +398,34 @@ func TestCopiedKey(t *testing.T) {
 		} else {
 			got.Want(200, "was not accepted")
 		}
+	}
+}
+
+// TestChallenges: of many answers to one question at the same time one counts.
+func TestChallenges(t *testing.T) {
+	t.Parallel()
+	cs := newChallenges(time.Now)
+	for range 100 {
+		cs.put("a", challenge{})
+		var taken atomic.Int64
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if cs.take("a") != nil {
+					taken.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := taken.Load(); n != 1 {
+			t.Fatalf("%d answers counted", n)
+		}
+	}
+	cs.now = func() time.Time { return time.Now().Add(challengeTTL) }
+	cs.all["old"] = challenge{expires: time.Now()}
+	cs.put("b", challenge{})
+	if len(cs.all) != 1 {
+		t.Errorf("kept %d questions, of which one is open", len(cs.all))
 	}
 }
 
