@@ -117,3 +117,69 @@ func TestStorageRepeatableRead(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, factory(t, "default_transaction_isolation = 'repeatable read'"), storagetest.Rounds(5))
 }
+
+// TestStorageTwoPools has two pools on one schema, as two replicas have, and
+// settings of the server that change how values are printed.
+func TestStorageTwoPools(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	name := database(t, s, "DateStyle = 'German'", "TimeZone = 'Asia/Kathmandu'", "bytea_output = escape", "standard_conforming_strings = off")
+	one, two := pool(t, s.DSN(name, "pool_max_conns=12")), pool(t, s.DSN(name, "pool_max_conns=12"))
+	storagetest.Run(t, func(t testing.TB) storage.Storage { return open(t, nil, one, two) }, storagetest.Rounds(5))
+}
+
+func TestStoragePartitioned(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	p := pool(t, s.DSN(database(t, s), "pool_max_conns=12"))
+	storagetest.Run(t, func(t testing.TB) storage.Storage { return open(t, []postgres.Option{postgres.Partitions(5)}, p) }, storagetest.Rounds(5))
+}
+
+// TestStoragePgBouncer has fewer connections to the server than callers, and
+// none of them anybody's own. The pool is a default one.
+func TestStoragePgBouncer(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	host := pgtest.PgBouncer(t, s, "default_pool_size = 8")
+	p := pool(t, pgtest.DSN(host, database(t, s), "pool_max_conns=24"))
+	storagetest.Run(t, func(t testing.TB) storage.Storage { return open(t, nil, p) }, storagetest.Rounds(5))
+}
+
+// Each round records about 196 calls, so these are 100,000 of them.
+const linearizableRounds = 520
+
+func TestLinearizable(t *testing.T) {
+	t.Parallel()
+	storagetest.Linearizable(t, factory(t), storagetest.Rounds(linearizableRounds))
+}
+
+func TestLinearizableSerializable(t *testing.T) {
+	t.Parallel()
+	storagetest.Linearizable(t, factory(t, "default_transaction_isolation = serializable"), storagetest.Rounds(100))
+}
+
+func TestLinearizableTwoPools(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	name := database(t, s)
+	one, two := pool(t, s.DSN(name)), pool(t, s.DSN(name))
+	storagetest.Linearizable(t, func(t testing.TB) storage.Storage { return open(t, nil, one, two) }, storagetest.Rounds(100))
+}
+
+// TestLinearizableCancelled has callers that go away in the middle of a call.
+func TestLinearizableCancelled(t *testing.T) {
+	t.Parallel()
+	f := factory(t)
+	storagetest.Linearizable(t, func(t testing.TB) storage.Storage {
+		return storagetest.Flaky(f(t), storagetest.Plan{Choose: func(c storagetest.Call) storagetest.Fault {
+			if c.N%5 == 0 {
+				return storagetest.CancelMid
+			}
+			return nil
+		}})
+	}, storagetest.Rounds(50))
+}
+
+func FuzzStorage(f *testing.F) { storagetest.Fuzz(f, factory(f)) }
+
+func BenchmarkStorage(b *testing.B) { storagetest.Bench(b, factory(b)) }

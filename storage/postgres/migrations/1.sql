@@ -1,5 +1,5 @@
--- Schema version 1. What has been released is never edited: a change is a new
--- file, and brings procedures of a new name beside those of the old one.
+-- Schema version 1. A change is a new file, and brings procedures of a new name
+-- beside these, which replicas of the version before still call.
 
 CREATE SEQUENCE idpkit.record_ids;
 
@@ -58,9 +58,10 @@ END $$;
 
 -- Applies the ops, or says which of them failed and shows that row as it is.
 -- Arrays have one element for each op, in the caller's order; lock_order has
--- their places in the order of locking. failed is NULL when all were applied.
+-- their places, from 0, in the order of locking. failed is the place of the
+-- lowest op that failed, NULL when all were applied.
 CREATE PROCEDURE idpkit.commit_v1(
-	at_shard integer, lock_order smallint[], verbs smallint[], kinds bytea[], keys bytea[], versions bigint[],
+	at_shard integer, lock_order bigint[], verbs smallint[], kinds bytea[], keys bytea[], versions bigint[],
 	subjects bytea[], clients bytea[], sessions bytea[], grants bytea[], expiries timestamptz[], datas bytea[],
 	OUT failed integer, OUT now_version bigint, OUT now_state smallint, OUT now_subject bytea, OUT now_client bytea,
 	OUT now_session bytea, OUT now_grant bytea, OUT now_expires timestamptz, OUT now_data bytea)
@@ -80,9 +81,9 @@ BEGIN
 	-- Names are locked, not rows, so that absent rows are held as well, and a
 	-- Check writes nothing. The locks end with the transaction, after its rows
 	-- became visible. From here on nobody else writes what is named.
-	PERFORM CASE verbs[n]
-		WHEN 5 THEN pg_advisory_xact_lock_shared(idpkit.lock_id(at_shard, kinds[n], keys[n]))
-		ELSE pg_advisory_xact_lock(idpkit.lock_id(at_shard, kinds[n], keys[n])) END
+	PERFORM CASE verbs[n + 1]
+		WHEN 5 THEN pg_advisory_xact_lock_shared(idpkit.lock_id(at_shard, kinds[n + 1], keys[n + 1]))
+		ELSE pg_advisory_xact_lock(idpkit.lock_id(at_shard, kinds[n + 1], keys[n + 1])) END
 	FROM unnest(lock_order) AS n WHERE idpkit.on_primary();
 
 	FOR i IN 1 .. cardinality(verbs) LOOP
@@ -141,4 +142,4 @@ BEGIN
 	WHERE (r.shard, r.kind, r.key) = (old.shard, old.kind, old.key)
 		AND pg_try_advisory_xact_lock(idpkit.lock_id(old.shard, old.kind, old.key));
 	GET DIAGNOSTICS deleted = ROW_COUNT;
-END $$;
+END $$
