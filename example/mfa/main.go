@@ -135,7 +135,7 @@ func build(ctx context.Context, origin string, users *users, now func() time.Tim
 
 	s := &site{p: p, keys: keys, users: users, open: newChallenges(now), tries: middleware.NewBuckets(10, 30*time.Second, now), now: now}
 	page := func(h http.HandlerFunc) http.Handler {
-		return middleware.SecurityHeaders(middleware.NoStore(http.NewCrossOriginProtection().Handler(h)))
+		return middleware.SecurityHeaders(middleware.NoStore(middleware.MaxBody(64 << 10)(http.NewCrossOriginProtection().Handler(h))))
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", p.Handler())

@@ -55,8 +55,7 @@ func start(t *testing.T) *stage {
 
 // another is a second browser at the same provider.
 func (s *stage) another() *stage {
-	other := &stage{Browser: demotest.New(s.t, s.Origin), t: s.t}
-	return other
+	return &stage{Browser: demotest.New(s.t, s.Origin), t: s.t}
 }
 
 func (s *stage) password(p demotest.Page, name, password string) demotest.Page {
@@ -226,6 +225,8 @@ func TestStepUp(t *testing.T) {
 		t.Fatalf("challenge %q", refused.Header.Get("WWW-Authenticate"))
 	}
 
+	is(t, s.Get(wished), acrBasic, "pwd") // a wish does not bring the page back
+
 	scope.Set("claims", `{"id_token":{"acr":{"essential":true,"values":["`+m[1]+`"]}}}`)
 	again := "/app/?" + scope.Encode()
 	page := s.Get(again).Want(200, "Confirm with your passkey", "make sure that you are alice")
@@ -363,6 +364,10 @@ func TestRefused(t *testing.T) {
 		})
 	}
 
+	t.Run("at another browser", func(t *testing.T) {
+		page := second(t, s.another())
+		s.another().Submit(page, answer(alice.get(t, page))).Want(400, "invalid_request")
+	})
 	t.Run("twice", func(t *testing.T) {
 		b := s.another()
 		page := second(t, b)
@@ -386,12 +391,10 @@ func TestCopiedKey(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	d := s.enrol("alice", "wonderland")
-	d.key.Counter = 10
-	page := s.another().Get(essential)
 	for n, counter := range []uint32{10, 5, 100} { // then 11, 6, 101
 		d.key.Counter = counter
 		b := s.another()
-		page = b.Get(essential)
+		page := b.Get(essential)
 		got := b.Submit(page, answer(d.get(t, page)))
 		if n == 0 {
 			got.Token()
@@ -489,6 +492,7 @@ func TestAccount(t *testing.T) {
 		t.Errorf("not added: %s", got.Body)
 	}
 	post(created).Want(200, "was not accepted") // once
+	post(strings.Repeat("a", 64<<10)).Want(200, "was not accepted")
 
 	page = s.Get("/account")
 	late := newDevice(t, s.Origin).create(t, page)
