@@ -192,17 +192,17 @@ type Scope struct {
 
 // API is a resource that tokens can be issued for, RFC 8707.
 type API struct {
-	Identifier string   `validate:"required"` // absolute URI without fragment: the token's audience
-	Name       string   // for the consent page
-	Scopes     []string // scopes that mean something there; empty: all
+	Identifier string   `validate:"required" json:"identifier"` // absolute URI without fragment: the token's audience
+	Name       string   `json:"name"`                           // for the consent page
+	Scopes     []string `json:"-"`                              // scopes that mean something there; empty: all
 
 	// Format of its access tokens: "opaque", the default, or "jwt", RFC 9068. The
 	// provider signs a JWT and cannot take it back where only its signature is
 	// checked; middleware.Protect with the provider sees revocation.
-	Format string `validate:"omitempty,oneof=opaque jwt"`
+	Format string `validate:"omitempty,oneof=opaque jwt" json:"-"`
 
 	// Clients that may introspect its tokens: the resource servers, RFC 7662 §4.
-	Clients []string
+	Clients []string `json:"-"`
 }
 
 // Features are endpoints and grants that are not served unless switched on.

@@ -72,14 +72,13 @@ func (i *Interaction) claimsOf(allowed []string) []string {
 func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 	v := ui.Consent{
 		Client: viewClient(i.Client, i.Locales), Action: i.action(), CSRF: i.csrf, Account: i.Account.Name,
-		CanSwitch: p.cfg.LoginURL == "", Claims: i.Asked.Claims, CanRemember: len(i.Asked.Details) == 0, Remember: true,
+		CanSwitch: p.cfg.LoginURL == "", Claims: i.Asked.Claims, CanRemember: i.CanRemember(), Remember: true,
 	}
 	if u, err := url.Parse(i.f.req.RedirectURI); err == nil {
 		v.RedirectHost = u.Host
 	}
-	if i.Device != nil { // every device is confirmed: nothing to remember
+	if i.Device != nil {
 		v.Device = &ui.Device{UserCode: i.Device.UserCode, Location: i.Device.Addr}
-		v.CanRemember = false
 	}
 	for _, s := range i.Asked.Scopes {
 		if s.Title == s.Name {

@@ -51,46 +51,48 @@ type Interaction struct {
 // Device is another device that waits for the user's answer. The page shows
 // the code, so that the user can compare it with the device's. RFC 8628 §3.3.1.
 type Device struct {
-	UserCode string // as the device shows it: "WDJB-MJHT"
-	Addr     string // address that its request came from; may be empty
+	UserCode string `json:"user_code"`         // as the device shows it: "WDJB-MJHT"
+	Addr     string `json:"address,omitempty"` // that its request came from; may be empty
 }
 
 // Account is the signed-in user as pages show it.
 type Account struct {
-	Subject string
-	Name    string // claim name, preferred_username or email; else the subject
+	Subject string `json:"subject"`
+	Name    string `json:"name"` // claim name, preferred_username or email; else the subject
 }
 
 // Asked is what the client wants.
 type Asked struct {
-	Scopes  []AskedScope
-	Claims  []string // asked for by name, OpenID Connect Core §5.5
-	APIs    []API
-	Details []AskedDetail
+	Scopes  []AskedScope  `json:"scopes"`
+	Claims  []string      `json:"claims"` // asked for by name, OpenID Connect Core §5.5
+	APIs    []API         `json:"apis"`
+	Details []AskedDetail `json:"details"`
 }
 
 // AskedScope is a scope on a consent page.
 type AskedScope struct {
-	Name, Title, Description string // the title is the name if the configuration has none
-	Required                 bool   // granted with every approval: openid
-	Known                    bool   // allowed before
+	Name        string `json:"name"`
+	Title       string `json:"title"` // the name if the configuration has none
+	Description string `json:"description"`
+	Required    bool   `json:"required"` // granted with every approval: openid
+	Known       bool   `json:"known"`    // allowed before
 }
 
 // AskedDetail is an authorization detail on a consent page, RFC 9396.
 type AskedDetail struct {
-	Type  string
-	Lines []string // what it allows, in words
-	Raw   json.RawMessage
+	Type  string          `json:"type"`
+	Lines []string        `json:"lines"` // what it allows, in words
+	Raw   json.RawMessage `json:"raw"`
 }
 
 // Approval lists what a user allows of what was asked. What it does not list is
 // not granted; listing more than was asked is refused. The APIs that were asked
-// for come with every approval.
+// for come with every approval. A script may send it as JSON.
 type Approval struct {
-	Scopes   []string          // openid needs no mention
-	Claims   []string          // of Asked.Claims
-	Details  []json.RawMessage // each within one that was asked for
-	Remember bool              // do not ask again for these scopes
+	Scopes   []string          `json:"scopes"`   // openid needs no mention
+	Claims   []string          `json:"claims"`   // of Asked.Claims
+	Details  []json.RawMessage `json:"details"`  // each within one that was asked for
+	Remember bool              `json:"remember"` // do not ask again for these scopes; see CanRemember
 }
 
 // Consent is a page that asks the user. The kit has loaded the interaction and,
@@ -343,6 +345,17 @@ func (p *Provider) account(ctx context.Context, i *Interaction, s *session) (a A
 // CSRF is the hidden form field that a page must send back.
 func (i *Interaction) CSRF() template.HTML {
 	return template.HTML(`<input type="hidden" name="csrf" value="` + template.HTMLEscapeString(i.csrf) + `">`)
+}
+
+// CanRemember tells whether Approval.Remember has an effect: payments and other
+// details are decided every time, and so is a device.
+func (i *Interaction) CanRemember() bool { return len(i.Asked.Details) == 0 && i.Device == nil }
+
+// FormAction is the form-action directive that a page needs in its
+// Content-Security-Policy: a browser checks every hop of a redirect, up to the
+// client's redirect URI.
+func (i *Interaction) FormAction() string {
+	return i.p.frame(i.Locales, i.f.req.RedirectURI).FormPolicy()
 }
 
 // CSRFToken is the value of that field, for a page that sends X-CSRF-Token.

@@ -38,8 +38,15 @@ func (s spaWriter) post(action string, params [][2]string) {
 	_ = writeJSON(s.ResponseWriter, http.StatusOK, map[string]any{"action": action, "params": fields})
 }
 
-// MarshalJSON is what a consent or login page that is a script needs to know,
-// and nothing of the client that is not public.
+// MarshalJSON is what a page that is a script needs to know, and nothing of the
+// client that is not public:
+//
+//	{"id", "step", "csrf", "login_hint", "locales", "acr_values", "prompt", "display",
+//	 "client": {"client_id", "client_name", …},
+//	 "account": {"subject", "name"}, "accounts": [{"subject", "name"}],
+//	 "asked": {"scopes": [{"name", "title", "description", "required", "known"}], "claims": ["…"],
+//	           "apis": [{"identifier", "name"}], "details": [{"type", "lines", "raw"}]},
+//	 "can_remember", "device": {"user_code", "address"}}
 func (i *Interaction) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"id": i.ID, "step": i.Step, "csrf": i.csrf, "login_hint": i.LoginHint, "locales": i.Locales, "acr_values": i.ACRValues,
@@ -47,6 +54,6 @@ func (i *Interaction) MarshalJSON() ([]byte, error) {
 			"client_id": i.Client.ID, "client_name": i.Client.LocalizedName(i.Locales...), "client_uri": i.Client.ClientURI,
 			"logo_uri": i.Client.LogoURI, "policy_uri": i.Client.PolicyURI, "tos_uri": i.Client.TosURI,
 		},
-		"account": i.Account, "accounts": i.Accounts, "display": i.Display, "asked": i.Asked, "device": i.Device, "prompt": i.Prompt,
+		"account": i.Account, "accounts": i.Accounts, "display": i.Display, "asked": i.Asked, "can_remember": i.CanRemember(), "device": i.Device, "prompt": i.Prompt,
 	})
 }

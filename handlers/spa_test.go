@@ -45,7 +45,7 @@ func TestScriptedConsent(t *testing.T) {
 			t.Errorf("the page learns of secrets: %s", view.body)
 		}
 		asked, _ := view.json()["asked"].(map[string]any)
-		if scopes, _ := asked["Scopes"].([]any); len(scopes) != 2 {
+		if scopes, _ := asked["scopes"].([]any); len(scopes) != 2 || scopes[0].(map[string]any)["name"] != "openid" {
 			t.Errorf("asked %v", asked)
 		}
 		b.postJSON(u.String(), "wrong").wantError(400, "invalid_request")
@@ -154,3 +154,33 @@ func (f *few) Allow(context.Context, string) (bool, time.Duration) {
 }
 
 func (f *few) Undo(context.Context, string) { f.left++ }
+
+// TestOwnPagePolicy: what a page of the application's own must allow, so that
+// its answer reaches the client, and whether remembering has an effect.
+func TestOwnPagePolicy(t *testing.T) {
+	t.Parallel()
+	var policy string
+	var remember bool
+	w := newWorld(t, func(c *handlers.Config) {
+		c.Consent = handlers.ConsentFunc(func(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
+			policy, remember = i.FormAction(), i.CanRemember()
+			w.Write(nil)
+		})
+	})
+	for _, c := range []struct {
+		client, redirect, details, policy string
+		remember                          bool
+	}{
+		{"web", webRedirect, "", "form-action 'self' https:", true},
+		{"native", "http://127.0.0.1:51004/cb", "", "form-action 'self' https: http://127.0.0.1:51004", true},
+		{"native", "com.example.app:/cb", "", "form-action 'self' https: com.example.app:", true},
+		{"spa", spaRedirect, `[{"type":"payment","amount":5}]`, "form-action 'self' https:", false},
+	} {
+		b := w.browser()
+		u, _ := b.signIn(b.begin(request(c.client, "redirect_uri", c.redirect, "authorization_details", c.details)), "alice").location()
+		b.get(u.String()).want(200)
+		if policy != c.policy || remember != c.remember {
+			t.Errorf("%s at %s: %q, %v; want %q, %v", c.client, c.redirect, policy, remember, c.policy, c.remember)
+		}
+	}
+}

@@ -24,9 +24,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{"limit": fu
 func consentPage(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
 	switch {
 	case r.Method != http.MethodPost:
-		// form-action covers where the answer leads: the redirect URI.
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; "+
-			"form-action 'self' https: http://127.0.0.1:*")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; "+i.FormAction())
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = page.Execute(w, i) // fails only when nobody listens any more
 	case r.PostForm.Get("do") == "allow":

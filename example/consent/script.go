@@ -39,11 +39,8 @@ const scriptPolicy = "default-src 'self'; base-uri 'none'; frame-ancestors 'none
 
 func answerScript(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
 	var answer struct {
-		Allow    bool
-		Scopes   []string
-		Claims   []string
-		Details  []json.RawMessage
-		Remember bool
+		Allow bool `json:"allow"`
+		handlers.Approval
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&answer); err != nil {
 		http.Error(w, "the answer is no JSON", http.StatusBadRequest)
@@ -53,5 +50,5 @@ func answerScript(w http.ResponseWriter, r *http.Request, i *handlers.Interactio
 		i.Deny(w, r, nil)
 		return
 	}
-	i.Approve(w, r, handlers.Approval{Scopes: answer.Scopes, Claims: answer.Claims, Details: answer.Details, Remember: answer.Remember})
+	i.Approve(w, r, answer.Approval)
 }

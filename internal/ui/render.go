@@ -127,17 +127,7 @@ func (f Frame) headers(h http.Header, p page) {
 		sum := sha256.Sum256([]byte(p.Script))
 		csp += "; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	csp += "; style-src 'nonce-" + p.Nonce + "'; img-src 'self' data:; form-action 'self' https:"
-	targets := f.FormAction
-	if p.postTo != "" {
-		targets = append(targets[:len(targets):len(targets)], formTarget(p.postTo))
-	}
-	for _, t := range targets {
-		if s := formSource(t, p.postTo != ""); s != "" {
-			csp += " " + s
-		}
-	}
-	csp += "; base-uri 'none'; frame-ancestors 'none'"
+	csp += "; style-src 'nonce-" + p.Nonce + "'; img-src 'self' data:; " + f.formAction(p.postTo) + "; base-uri 'none'; frame-ancestors 'none'"
 
 	h.Set("Content-Security-Policy", csp)
 	h.Set("X-Frame-Options", "DENY")
@@ -150,6 +140,24 @@ func (f Frame) headers(h http.Header, p page) {
 	if f.HSTS {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
+}
+
+// FormPolicy is the form-action directive of the pages' policy, for a page of
+// the application's own.
+func (f Frame) FormPolicy() string { return f.formAction("") }
+
+func (f Frame) formAction(postTo string) string {
+	targets := f.FormAction
+	if postTo != "" {
+		targets = append(targets[:len(targets):len(targets)], formTarget(postTo))
+	}
+	policy := "form-action 'self' https:"
+	for _, t := range targets {
+		if s := formSource(t, postTo != ""); s != "" {
+			policy += " " + s
+		}
+	}
+	return policy
 }
 
 var (

@@ -27,11 +27,11 @@ const chosen = (rows) => rows.filter((r) => r.box.checked).map((r) => r.data);
 try {
   const view = await ask();
   $('client').textContent = view.client.client_name;
-  $('account').textContent = view.account.Name;
-  const scopes = (view.asked.Scopes ?? []).map((s) => row(s.Title || s.Name, s.Name, s.Required));
-  const claims = (view.asked.Claims ?? []).map((c) => row(c, c));
-  const details = (view.asked.Details ?? []).map((d) => row(d.Lines.join(' '), d.Raw));
-  $('remember').parentElement.hidden = details.length > 0; // they are asked for every time
+  $('account').textContent = view.account.name;
+  const scopes = (view.asked.scopes ?? []).map((s) => row(s.title, s.name, s.required));
+  const claims = (view.asked.claims ?? []).map((c) => row(c, c));
+  const details = (view.asked.details ?? []).map((d) => row(d.lines.join(' '), d.raw));
+  $('remember').parentElement.hidden = !view.can_remember;
 
   const answer = (body) => async () => {
     try {
