@@ -76,7 +76,7 @@ func Serve(t testing.TB, cfg handlers.Config) *Server {
 		_, _ = rand.Read(secret) // never fails
 		cfg.Secrets = [][]byte{secret}
 	}
-	if cfg.SigningAlgs == nil {
+	if cfg.SigningAlgs == nil && cfg.Keys == nil {
 		cfg.SigningAlgs = []string{"ES256"}
 	}
 	if cfg.Log == nil {
