@@ -1,6 +1,6 @@
 // Package middleware is HTTP hygiene and resource protection, one concern a
-// file, each a [Func]. It imports only the standard library and can guard any
-// API, not only the kit's endpoints.
+// file, each a [Func]. It imports nothing outside the kit's internal
+// packages and the standard library, knows no provider, and can guard any API.
 //
 // The order matters in three places. Edge comes first, so that everybody after
 // it sees the client's address; Log comes before Recover, so that it sees the

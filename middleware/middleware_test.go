@@ -351,3 +351,7 @@ func TestRecorderUnwraps(t *testing.T) {
 		}
 	}
 }
+
+func textLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -14,16 +15,24 @@ import (
 // Principal is what a verified access token says. Do not change it: handlers of
 // one request share it.
 type Principal struct {
-	Subject   string // the user; the client itself for client_credentials
+	Subject   string // the user; the client itself where ByClient is true
 	ClientID  string
 	GrantID   string // the authorization the token belongs to
 	Scope     []string
 	Audience  []string
-	AuthTime  time.Time // when the user signed in; zero if nobody did
+	AuthTime  time.Time // when the user signed in; zero if nobody did: a Verifier for users sets it
 	ExpiresAt time.Time // of the token
 	ACR       string
 	Claims    map[string]any
 	Details   []json.RawMessage // authorization_details, RFC 9396
+}
+
+// ByClient tells whether the client speaks for itself, RFC 6749 §4.4, and no
+// user stands behind the token. Ask it before Subject is taken for a user: a
+// user's identifier may be equal to a client's, and then only the time of the
+// sign-in, which every token of a user has, tells them apart.
+func (p *Principal) ByClient() bool {
+	return p.AuthTime.IsZero() && (p.Subject == "" || p.Subject == p.ClientID)
 }
 
 // Verifier finds out whom a request's access token speaks for. It wraps
@@ -55,6 +64,11 @@ type Rule struct {
 	// ResourceMetadata is the URL that challenges point clients to, RFC 9728 §5.1.
 	ResourceMetadata string
 
+	// Log receives why a request was refused, which its client is not told: an
+	// outage as an error, all else at debug level. The text of a Verifier's error
+	// goes there as it is. nil: discarded.
+	Log *slog.Logger
+
 	// Now is the clock. nil: time.Now.
 	Now func() time.Time
 }
@@ -77,6 +91,7 @@ func Protect(v Verifier, rule Rule) Func {
 	if rule.Audience == "" && !rule.AllowAnyAudience {
 		panic("middleware.Protect: Rule.Audience is empty: name the API's identifier, or set AllowAnyAudience to accept tokens issued for other APIs")
 	}
+	rule.Log = orDiscard(rule.Log)
 	if rule.Now == nil {
 		rule.Now = time.Now
 	}
@@ -90,7 +105,7 @@ func Protect(v Verifier, rule Rule) Func {
 				err = rule.check(p)
 			}
 			if err != nil {
-				rule.refuse(w, err)
+				rule.refuse(w, r, err)
 				return
 			}
 			serve(context.WithValue(r.Context(), principalKey{}, p), h, w, r)
@@ -129,7 +144,7 @@ func (rule *Rule) check(p *Principal) error {
 }
 
 // refuse answers in the order of RFC 6750 §3.1, then RFC 9470 §3.
-func (rule *Rule) refuse(w http.ResponseWriter, err error) {
+func (rule *Rule) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	challenge := `Bearer realm="api"`
 	add := func(name, value string) {
 		challenge += ", " + name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
@@ -146,10 +161,12 @@ func (rule *Rule) refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, errStepUp):
 		code = "insufficient_user_authentication"
 	default:
+		rule.log(r, slog.LevelError, err)
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusServiceUnavailable, `{"error":"temporarily_unavailable"}`)
 		return
 	}
+	rule.log(r, slog.LevelDebug, err)
 	body := ""
 	if code != "" {
 		add("error", code)
@@ -173,4 +190,9 @@ func (rule *Rule) refuse(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("WWW-Authenticate", challenge)
 	fail(w, status, body)
+}
+
+func (rule *Rule) log(r *http.Request, level slog.Level, err error) {
+	rule.Log.LogAttrs(r.Context(), level, "access refused", slog.String("id", RequestID(r.Context())), slog.String("route", r.Pattern),
+		slog.String("audience", rule.Audience), slog.String("remote", addrText(r)), slog.String("cause", err.Error()))
 }
