@@ -14,6 +14,9 @@
 // keeps users, keys and challenges. The specification of passkeys is WebAuthn,
 // which github.com/go-webauthn/webauthn implements.
 //
+// What is left out: a way back for who has lost the only passkey, such as codes
+// that work once, and the same at several servers (challenges).
+//
 //	go run ./mfa
 //
 // Sign in as alice with the password wonderland, add a passkey at /account, then

@@ -492,7 +492,8 @@ func TestAccount(t *testing.T) {
 		t.Errorf("not added: %s", got.Body)
 	}
 	post(created).Want(200, "was not accepted") // once
-	post(strings.Repeat("a", 64<<10)).Want(200, "was not accepted")
+	page = s.Get("/account")
+	post(newDevice(t, s.Origin).create(t, page)+strings.Repeat(" ", 64<<10)).Want(200, "was not accepted")
 
 	page = s.Get("/account")
 	late := newDevice(t, s.Origin).create(t, page)
