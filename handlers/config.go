@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/idpkit/idpkit/clientreg"
@@ -67,6 +68,12 @@ type Config struct {
 
 	// Consent draws the consent page. nil: the built-in page.
 	Consent Consent
+
+	// Place names an address for people ("Berlin, Germany"), in the best of the
+	// wanted languages: the page that confirms a device says where its request
+	// came from, RFC 8628 §5.4. nil or an empty answer: the address itself is
+	// shown. It must be fast and safe for concurrent use.
+	Place func(ctx context.Context, addr netip.Addr, locales []string) string
 
 	// Pages replaces the other built-in pages.
 	Pages Pages

@@ -78,7 +78,7 @@ func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 		v.RedirectHost = u.Host
 	}
 	if i.Device != nil {
-		v.Device = &ui.Device{UserCode: i.Device.UserCode, Location: i.Device.Addr}
+		v.Device = &ui.Device{UserCode: i.Device.UserCode, Location: i.Device.Place}
 	}
 	for _, s := range i.Asked.Scopes {
 		if s.Title == s.Name {

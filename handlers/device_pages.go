@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 
 	"github.com/idpkit/idpkit/internal/form"
@@ -142,12 +143,16 @@ func (p *Provider) loadDevice(ctx context.Context, ref storage.Ref) (*storage.Re
 }
 
 // showDevice is what an interaction tells its page of the device.
-func (p *Provider) showDevice(ref *deviceRef) (*Device, error) {
+func (p *Provider) showDevice(ctx context.Context, ref *deviceRef, locales []string) (*Device, error) {
 	code, err := p.seal.Open(userCodePurpose, ref.Shown)
 	if err != nil || len(code) != userCodeLen {
 		return nil, refuse("interaction.expired", err) // the secret it was sealed under is gone
 	}
-	return &Device{UserCode: showUserCode(string(code)), Addr: ref.Addr}, nil
+	d := &Device{UserCode: showUserCode(string(code)), Addr: ref.Addr, Place: ref.Addr}
+	if addr, err := netip.ParseAddr(ref.Addr); err == nil && p.cfg.Place != nil {
+		d.Place = firstOf(p.cfg.Place(ctx, addr, locales), ref.Addr)
+	}
+	return d, nil
 }
 
 // answerDevice returns the op that writes the answer into the device's record.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"html"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -564,10 +565,30 @@ func TestDeviceOwnConsentPage(t *testing.T) {
 	u, _ := b.confirm(d.str("user_code"), "alice").location()
 	m := strings.Split(b.get(u.String()).want(200).body, `"`)
 	b.post(u.String(), url.Values{"csrf": {m[5]}}).want(200)
-	if seen.UserCode != d.str("user_code") || seen.Addr != "127.0.0.1" {
+	if seen.UserCode != d.str("user_code") || seen.Addr != "127.0.0.1" || seen.Place != "127.0.0.1" {
 		t.Errorf("%+v", seen)
 	}
 	w.poll("tv", d.str("device_code")).want(200)
+}
+
+// TestDevicePlace: the page says where the device is, in words if there are any.
+func TestDevicePlace(t *testing.T) {
+	t.Parallel()
+	for place, want := range map[string]string{"Berlin <Mitte>": "Berlin &lt;Mitte&gt;", "": "127.0.0.1"} {
+		w := newDevices(t, func(c *handlers.Config) {
+			c.Place = func(_ context.Context, addr netip.Addr, _ []string) string {
+				if !addr.IsLoopback() {
+					t.Errorf("asked for %s", addr)
+				}
+				return place
+			}
+		})
+		b := w.browser()
+		u, _ := b.confirm(w.device("tv").want(200).str("user_code"), "alice").location()
+		if page := b.get(u.String()).want(200).body; !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
 }
 
 // TestDeviceAcrossSecrets: codes that are on a screen outlive a new secret.

@@ -53,6 +53,7 @@ type Interaction struct {
 type Device struct {
 	UserCode string `json:"user_code"`         // as the device shows it: "WDJB-MJHT"
 	Addr     string `json:"address,omitempty"` // that its request came from; may be empty
+	Place    string `json:"place,omitempty"`   // that address as Config.Place names it, else the address
 }
 
 // Account is the signed-in user as pages show it.
@@ -244,7 +245,7 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 		return nil, refuse("authorize.redirect_uri", nil)
 	}
 	if d.Device != nil {
-		if i.Device, err = p.showDevice(d.Device); err != nil {
+		if i.Device, err = p.showDevice(ctx, d.Device, i.Locales); err != nil {
 			return nil, wayBack(err, i)
 		}
 	}

@@ -46,7 +46,7 @@ func (s spaWriter) post(action string, params [][2]string) {
 //	 "account": {"subject", "name"}, "accounts": [{"subject", "name"}],
 //	 "asked": {"scopes": [{"name", "title", "description", "required", "known"}], "claims": ["…"],
 //	           "apis": [{"identifier", "name"}], "details": [{"type", "lines", "raw"}]},
-//	 "can_remember", "device": {"user_code", "address"}}
+//	 "can_remember", "device": {"user_code", "address", "place"}}
 func (i *Interaction) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"id": i.ID, "step": i.Step, "csrf": i.csrf, "login_hint": i.LoginHint, "locales": i.Locales, "acr_values": i.ACRValues,
