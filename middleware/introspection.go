@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,18 +127,14 @@ func (v *introspector) VerifyAccess(ctx context.Context, r *http.Request) (*Prin
 	if err != nil {
 		return nil, err
 	}
-	body, err := v.answer(ctx, token)
-	if err != nil {
-		return nil, err
-	}
-	a, err := parseAnswer(body)
+	a, err := v.answer(ctx, token)
 	if err != nil {
 		return nil, err
 	}
 	return v.principal(a)
 }
 
-// answer is RFC 7662 §2.2. What a token must not be without is a pointer.
+// answer is RFC 7662 §2.2. Requests share it and do not change it.
 type answer struct {
 	Active    *bool             `json:"active"`
 	TokenType string            `json:"token_type"`
@@ -153,7 +150,7 @@ type answer struct {
 	ACR       string            `json:"acr"`
 	Details   []json.RawMessage `json:"authorization_details"` // RFC 9396 §9.2
 	Cnf       json.RawMessage   `json:"cnf"`
-	Claims    map[string]any    `json:"-"`
+	body      []byte            // all of an active one
 }
 
 // oneOrMany is aud: a string, or a list of them.
@@ -184,15 +181,15 @@ func parseAnswer(body []byte) (*answer, error) {
 			return nil, fmt.Errorf("%w: a time out of range", errAnswer)
 		}
 	}
-	if *a.Active {
-		if err := json.Unmarshal(body, &a.Claims); err != nil {
-			return nil, errAnswer
-		}
+	if !*a.Active {
+		return &answer{Active: a.Active}, nil // nothing else of it counts
 	}
+	a.body = body
 	return &a, nil
 }
 
-// principal checks an answer against the clock and the configuration.
+// principal checks an answer against the clock and the configuration. Each
+// request gets a principal of its own, so that no handler can change another's.
 func (v *introspector) principal(a *answer) (*Principal, error) {
 	refuse := func(why string) (*Principal, error) {
 		return nil, fmt.Errorf("%w: %s", ErrInvalidToken, why)
@@ -212,10 +209,17 @@ func (v *introspector) principal(a *answer) (*Principal, error) {
 	case a.Nbf != nil && numericDate(a.Nbf).After(now.Add(time.Minute)): // a minute: the provider, whose clock counts, has checked it
 		return refuse("not valid yet")
 	}
-	return &Principal{
-		Subject: a.Subject, ClientID: a.ClientID, Scope: strings.Fields(a.Scope), Audience: a.Audience,
-		AuthTime: numericDate(a.AuthTime), ExpiresAt: numericDate(a.Exp), ACR: a.ACR, Claims: a.Claims, Details: a.Details,
-	}, nil
+	p := &Principal{
+		Subject: a.Subject, ClientID: a.ClientID, Scope: strings.Fields(a.Scope), Audience: slices.Clone(a.Audience),
+		AuthTime: numericDate(a.AuthTime), ExpiresAt: numericDate(a.Exp), ACR: a.ACR,
+	}
+	for _, d := range a.Details {
+		p.Details = append(p.Details, bytes.Clone(d))
+	}
+	if err := json.Unmarshal(a.body, &p.Claims); err != nil {
+		return nil, errAnswer
+	}
+	return p, nil
 }
 
 // numericDate is RFC 7519 §2; absent is the zero time.

@@ -24,7 +24,7 @@ type tokenKey [sha256.Size]byte
 
 // kept is an answer that holds from the time at which it was asked for.
 type kept struct {
-	body        []byte
+	answer      *answer
 	asked, till time.Time
 }
 
@@ -32,20 +32,19 @@ type kept struct {
 type flight struct {
 	cancel  context.CancelFunc
 	waiting int           // under introspector.mu
-	done    chan struct{} // closed when body and err are there
-	body    []byte
+	done    chan struct{} // closed when answer and err are there
+	answer  *answer
 	err     error
 }
 
 const (
-	maxAnswers  = 4096 // kept, of each kind: 32 MiB at the very worst
+	maxAnswers  = 4096 // kept, of each kind: about 64 MiB at the very worst
 	maxInactive = 5 * time.Second
 )
 
 // answer returns what the provider says of the token: kept, on its way, or
-// asked for now. Each caller parses the bytes for itself, so nobody can change
-// what another one reads.
-func (v *introspector) answer(ctx context.Context, token string) ([]byte, error) {
+// asked for now.
+func (v *introspector) answer(ctx context.Context, token string) (*answer, error) {
 	key := tokenKey(sha256.Sum256([]byte(token)))
 	v.mu.Lock()
 	now := v.Now()
@@ -53,7 +52,7 @@ func (v *introspector) answer(ctx context.Context, token string) ([]byte, error)
 		if k, ok := m[key]; ok {
 			if !now.Before(k.asked) && now.Before(k.till) { // a clock that was set back lengthens nothing
 				v.mu.Unlock()
-				return k.body, nil
+				return k.answer, nil
 			}
 			delete(m, key)
 		}
@@ -71,7 +70,7 @@ func (v *introspector) answer(ctx context.Context, token string) ([]byte, error)
 	v.mu.Unlock()
 	select {
 	case <-f.done:
-		return f.body, f.err
+		return f.answer, f.err
 	case <-ctx.Done():
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -87,16 +86,16 @@ func (v *introspector) answer(ctx context.Context, token string) ([]byte, error)
 
 func (v *introspector) fly(ctx context.Context, f *flight, key tokenKey, token string, asked time.Time) {
 	defer f.cancel()
-	f.body, f.err = v.ask(ctx, token)
-	var a *answer
-	if f.err == nil {
-		a, f.err = parseAnswer(f.body)
+	body, err := v.ask(ctx, token)
+	if err == nil {
+		f.answer, err = parseAnswer(body)
 	}
+	f.err = err
 	v.mu.Lock()
 	if v.flights[key] == f { // else it was given up, and a later answer counts
 		delete(v.flights, key)
-		if f.err == nil {
-			v.keep(key, f.body, a, asked)
+		if err == nil {
+			v.keep(key, f.answer, asked)
 		}
 	}
 	v.mu.Unlock()
@@ -104,15 +103,15 @@ func (v *introspector) fly(ctx context.Context, f *flight, key tokenKey, token s
 }
 
 // keep remembers an answer if it may. v.mu is held.
-func (v *introspector) keep(key tokenKey, body []byte, a *answer, asked time.Time) {
-	if v.MaxAge == 0 || len(body) > maxKept {
+func (v *introspector) keep(key tokenKey, a *answer, asked time.Time) {
+	if v.MaxAge == 0 || len(a.body) > maxKept {
 		return
 	}
-	m, k := v.active, kept{body, asked, asked.Add(v.MaxAge)}
+	m, k := v.active, kept{a, asked, asked.Add(v.MaxAge)}
 	if !*a.Active {
-		m, k = v.inactive, kept{[]byte(`{"active":false}`), asked, asked.Add(min(v.MaxAge, maxInactive))}
+		m, k.till = v.inactive, asked.Add(min(v.MaxAge, maxInactive))
 	}
-	if exp := numericDate(a.Exp); a.Exp != nil && exp.Before(k.till) && *a.Active {
+	if exp := numericDate(a.Exp); a.Exp != nil && exp.Before(k.till) {
 		k.till = exp
 	}
 	if !k.till.After(asked) {

@@ -448,8 +448,8 @@ func TestIntrospectionBounded(t *testing.T) {
 		t.Errorf("%d inactive, %d active, %d flights", len(v.inactive), len(v.active), len(v.flights))
 	}
 	for _, k := range v.inactive {
-		if len(k.body) > 20 {
-			t.Fatalf("%d bytes of an inactive answer", len(k.body))
+		if k.answer.body != nil {
+			t.Fatal("an inactive answer is kept whole")
 		}
 	}
 	if _, ok := v.active[sha256.Sum256([]byte("good"))]; !ok {
@@ -654,6 +654,7 @@ func FuzzIntrospectionAnswer(f *testing.F) {
 	}
 	c := newClock()
 	v := &introspector{Introspection: Introspection{Now: c.now}}
+
 	f.Fuzz(func(t *testing.T, body []byte) {
 		a, err := parseAnswer(body)
 		if err != nil {

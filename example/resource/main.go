@@ -2,8 +2,8 @@
 //
 // At /notes the API lives in the provider's process: middleware.Protect asks the
 // provider itself. At /remote/notes the same API knows the provider only by its
-// address and asks by introspection, as a process of its own would
-// (introspection.go). The rule is one: audience and scope.
+// address and asks by introspection, as a process of its own would:
+// middleware.Introspection. The rule is one: audience and scope.
 //
 //	go run ./resource
 //
@@ -20,6 +20,7 @@ import (
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/example/internal/demo"
 	"github.com/idpkit/idpkit/handlers"
+	"github.com/idpkit/idpkit/middleware"
 	"github.com/idpkit/idpkit/storage/memory"
 )
 
@@ -50,11 +51,18 @@ func build(ctx context.Context, origin string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	remotely, err := middleware.Introspection{
+		Endpoint: origin + "/introspect", ClientID: "remote-notes", ClientSecret: secret,
+		MaxAge: 0, // a revocation is seen at once; 30 s would spare the provider most of the questions
+	}.Verifier()
+	if err != nil {
+		return nil, err
+	}
 	go p.Run(ctx)
 	mux := http.NewServeMux()
 	mux.Handle("/", p.Handler())
 	mux.Handle("/app/", app.Handler())
 	mux.Handle("/notes", notes(p, here))
-	mux.Handle("/remote/notes", notes(newIntrospection(origin+"/introspect", "remote-notes", secret), remote))
+	mux.Handle("/remote/notes", notes(remotely, remote))
 	return mux, nil
 }
