@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/idpkit/idpkit/example/internal/demotest"
 	"github.com/idpkit/idpkit/handlers"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 // ask is what the application asks for.
@@ -20,17 +20,16 @@ var ask = "/app/?" + url.Values{
 	"authorization_details": {`[{"type":"payment","to":"Hatter's Teas","limit":"50"}]`},
 }.Encode()
 
-func serve(t *testing.T, page handlers.ConsentFunc) *demotest.Browser {
-	return demotest.Serve(t, func(ctx context.Context, origin string) (http.Handler, error) { return build(ctx, origin, page) })
+func serve(t *testing.T, page handlers.ConsentFunc) *handlerstest.Browser {
+	return handlerstest.NewBrowser(t, handlerstest.ServeApp(t, func(ctx context.Context, origin string) (http.Handler, error) { return build(ctx, origin, page) }))
 }
 
-func scopes(p demotest.Page) []string {
-	s, _ := p.Want(200).JSON()["scope"].(string)
-	return strings.Fields(s)
+func scopes(p handlerstest.Page) []string {
+	return strings.Fields(p.Want(200).Member("scope"))
 }
 
 // limit of the payment that was allowed; empty: none.
-func limit(t *testing.T, p demotest.Page) string {
+func limit(t *testing.T, p handlerstest.Page) string {
 	t.Helper()
 	var v struct {
 		Details []paymentDetail `json:"authorization_details"`
@@ -47,7 +46,7 @@ func limit(t *testing.T, p demotest.Page) string {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	b := serve(t, consentPage)
-	page := b.SignIn(b.Get(ask)).Want(200, "Allow The demo app?", "signed in as Alice", `name="scope" value="email" checked> read your e-mail address`, `name="claim" value="name"`,
+	page := b.SignIn(b.Get(ask), "alice", "wonderland").Want(200, "Allow The demo app?", "signed in as Alice", `name="scope" value="email" checked> read your e-mail address`, `name="claim" value="name"`,
 		"to Hatter&#39;s Teas", `value="50"`)
 	if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "form-action 'self'") {
 		t.Errorf("policy %q", csp)
@@ -59,7 +58,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("narrowed: %s", answer.Body)
 	}
 	// No money at all.
-	answer = b.Submit(b.Get(ask).Want(200), url.Values{"do": {"allow"}, "scope": {"email"}})
+	answer = b.Submit(b.Get(ask).Want(200), url.Values{"do": {"allow"}, "scope": {"email"}, "limit0": {""}})
 	if limit(t, answer) != "" {
 		t.Errorf("refused detail: %s", answer.Body)
 	}
@@ -70,7 +69,7 @@ func TestPage(t *testing.T) {
 func TestMoreThanAsked(t *testing.T) {
 	t.Parallel()
 	b := serve(t, consentPage)
-	page := b.SignIn(b.Get(ask)).Want(200)
+	page := b.SignIn(b.Get(ask), "alice", "wonderland").Want(200)
 	for name, fields := range map[string]url.Values{
 		"scope": {"do": {"allow"}, "scope": {"email", "offline_access"}},
 		"claim": {"do": {"allow"}, "scope": {"email"}, "claim": {"phone_number"}},
@@ -87,9 +86,9 @@ func TestMoreThanAsked(t *testing.T) {
 func TestRemember(t *testing.T) {
 	t.Parallel()
 	b := serve(t, consentPage)
-	page := b.SignIn(b.Get("/app/")).Want(200, "Do not ask again")
-	b.Submit(page, url.Values{"do": {"allow"}, "scope": {"openid", "profile", "email"}, "remember": {"on"}}).Token()
-	b.Get("/app/").Token()
+	page := b.SignIn(b.Get("/app/"), "alice", "wonderland").Want(200, "Do not ask again")
+	b.Submit(page, url.Values{"do": {"allow"}, "scope": {"openid", "profile", "email"}, "remember": {"on"}}).Member("access_token")
+	b.Get("/app/").Member("access_token")
 	b.Get(ask).Want(200, "Send money") // a payment is asked every time
 }
 
@@ -97,38 +96,30 @@ func TestRemember(t *testing.T) {
 func TestScript(t *testing.T) {
 	t.Parallel()
 	b := serve(t, consentScript)
-	page := b.SignIn(b.Get(ask)).Want(200, `src="/static/consent.js"`)
+	page := b.SignIn(b.Get(ask), "alice", "wonderland").Want(200, `src="/static/consent.js"`)
 	if csp := page.Header.Get("Content-Security-Policy"); csp != scriptPolicy {
 		t.Errorf("policy %q", csp)
 	}
 	for _, file := range []string{"/static/consent.js", "/static/consent.css"} {
 		b.Get(file).Want(200)
 	}
-	view := func(p demotest.Page) map[string]any {
-		return b.Do(b.Request("GET", p.URL.String(), "", "Accept", "application/json")).Want(200).JSON()
-	}
-	send := func(p demotest.Page, csrf any, answer string) demotest.Page {
-		token, _ := csrf.(string)
-		return b.Do(b.Request("POST", p.URL.String(), answer, "Accept", "application/json", "Content-Type", "application/json",
-			"X-CSRF-Token", token, "Sec-Fetch-Site", "same-origin"))
-	}
-	follow := func(p demotest.Page) demotest.Page {
-		to, _ := p.Want(200).JSON()["location"].(string)
-		return b.Get(to)
+	csrf := func(p handlerstest.Page) string { return b.Fetch("GET", p.URL.String(), nil).Want(200).Member("csrf") }
+	send := func(p handlerstest.Page, csrf, answer string) handlerstest.Page {
+		return b.Fetch("POST", p.URL.String(), json.RawMessage(answer), "X-CSRF-Token", csrf)
 	}
 
-	asked := view(page)
+	asked := csrf(page)
 	send(page, "of another page", `{"allow":true}`).Want(400, "invalid_request")
-	send(page, asked["csrf"], `not JSON`).Want(400)
-	answer := follow(send(page, asked["csrf"], `{"allow":true,"scopes":["openid","email"],"details":[{"type":"payment","to":"Hatter's Teas","limit":"10"}]}`))
+	send(page, asked, `not JSON`).Want(400)
+	answer := b.Follow(send(page, asked, `{"allow":true,"scopes":["openid","email"],"details":[{"type":"payment","to":"Hatter's Teas","limit":"10"}]}`))
 	if got := scopes(answer); !slices.Equal(got, []string{"openid", "email"}) || limit(t, answer) != "10" {
 		t.Errorf("narrowed: %s", answer.Body)
 	}
-	send(page, asked["csrf"], `{"allow":true}`).Want(400, "invalid_request") // an interaction ends once
+	send(page, asked, `{"allow":true}`).Want(400, "invalid_request") // an interaction ends once
 
 	page = b.Get(ask).Want(200)
-	follow(send(page, view(page)["csrf"], `{"allow":false}`)).Want(200, "access_denied")
+	b.Follow(send(page, csrf(page), `{"allow":false}`)).Want(200, "access_denied")
 	page = b.Get("/app/").Want(200)
-	follow(send(page, view(page)["csrf"], `{"allow":true,"scopes":["openid","profile","email"],"remember":true}`)).Token()
-	b.Get("/app/").Token()
+	b.Follow(send(page, csrf(page), `{"allow":true,"scopes":["openid","profile","email"],"remember":true}`)).Member("access_token")
+	b.Get("/app/").Member("access_token")
 }

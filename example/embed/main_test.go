@@ -8,17 +8,17 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/idpkit/idpkit/example/internal/demotest"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 // world is the running service and a browser at it.
-func world(t *testing.T) (*service, *demotest.Browser) {
+func world(t *testing.T) (*service, *handlerstest.Browser) {
 	t.Helper()
 	s, err := newService(bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, demotest.Serve(t, func(ctx context.Context, origin string) (http.Handler, error) { return buildFor(ctx, s, origin) })
+	return s, handlerstest.NewBrowser(t, handlerstest.ServeApp(t, func(ctx context.Context, origin string) (http.Handler, error) { return buildFor(ctx, s, origin) }))
 }
 
 var (
@@ -26,7 +26,7 @@ var (
 	allow    = url.Values{"do": {"allow"}, "scope": {"openid", "profile", "email"}, "remember": {"1"}}
 )
 
-func userinfo(b *demotest.Browser, token string) demotest.Page {
+func userinfo(b *handlerstest.Browser, token string) handlerstest.Page {
 	return b.Do(b.Request("GET", "/oidc/userinfo", "", "Authorization", "Bearer "+token))
 }
 
@@ -37,7 +37,7 @@ func TestSignInForAnApplication(t *testing.T) {
 	page := b.Get("/app/").Want(200, "Sign in to Notes")
 	page = b.Submit(page, url.Values{"username": {"alice"}, "password": {"wrong"}}).Want(200, "That was not right.")
 	page = b.Submit(page, password).Want(200, "The demo app")
-	token := b.Submit(page, allow).Token()
+	token := b.Submit(page, allow).Member("access_token")
 	userinfo(b, token).Want(200, `"sub":"1001"`, `"preferred_username":"alice"`)
 	b.Get("/").Want(200, "Hello alice") // it is the service's own session
 }
@@ -48,24 +48,23 @@ func TestSessionOfTheService(t *testing.T) {
 	t.Parallel()
 	_, b := world(t)
 	b.Submit(b.Get("/signin"), password).Want(200, "Hello alice")
-	b.Submit(b.Get("/app/").Want(200, "The demo app"), allow).Token()
-	b.Get("/app/").Token() // signed in, and the consent is remembered
+	b.Submit(b.Get("/app/").Want(200, "The demo app"), allow).Member("access_token")
+	b.Get("/app/").Member("access_token") // signed in, and the consent is remembered
 	page := b.Get("/app/?prompt=login").Want(200, "Sign in to Notes")
-	b.Submit(page, password).Token()
+	b.Submit(page, password).Member("access_token")
 }
 
 // TestSignOut: at the service or at an application, both are left.
 func TestSignOut(t *testing.T) {
 	t.Parallel()
 	_, b := world(t)
-	token := b.Submit(b.Submit(b.Get("/app/"), password), allow).Token()
+	token := b.Submit(b.Submit(b.Get("/app/"), password), allow).Member("access_token")
 	b.Submit(b.Get("/").Want(200, "Sign out"), nil).Want(200, `href="/signin"`)
 	userinfo(b, token).Want(401)
 
 	answer := b.Submit(b.Get("/app/").Want(200, "Sign in to Notes"), password)
-	token = answer.Token()
-	id, _ := answer.JSON()["id_token"].(string)
-	out := "/oidc/logout?" + url.Values{"id_token_hint": {id}, "post_logout_redirect_uri": {b.Origin + "/app/"}}.Encode()
+	token = answer.Member("access_token")
+	out := "/oidc/logout?" + url.Values{"id_token_hint": {answer.Member("id_token")}, "post_logout_redirect_uri": {b.Server.Origin + "/app/"}}.Encode()
 	b.Get(out).Want(200, "Sign in to Notes") // back at the application, which began again
 	b.Get("/").Want(200, `href="/signin"`)
 	userinfo(b, token).Want(401)
@@ -75,7 +74,7 @@ func TestSignOut(t *testing.T) {
 func TestDisabledUser(t *testing.T) {
 	t.Parallel()
 	s, b := world(t)
-	token := b.Submit(b.Submit(b.Get("/app/"), password), allow).Token()
+	token := b.Submit(b.Submit(b.Get("/app/"), password), allow).Member("access_token")
 	s.mu.Lock()
 	s.users["alice"].disabled = true
 	s.mu.Unlock()
@@ -89,7 +88,7 @@ func TestForeignForm(t *testing.T) {
 	_, b := world(t)
 	page := b.Get("/app/").Want(200, "Sign in to Notes")
 	b.Do(b.Request("POST", page.URL.String(), password.Encode(), "Content-Type", "application/x-www-form-urlencoded")).Want(400)
-	stranger := demotest.New(t, b.Origin)
+	stranger := handlerstest.NewBrowser(t, b.Server)
 	stranger.Get(page.URL.String()).Want(400)
 	b.Get("/").Want(200, `href="/signin"`)
 }
@@ -99,7 +98,7 @@ func TestMetadata(t *testing.T) {
 	t.Parallel()
 	_, b := world(t)
 	for _, at := range []string{"/oidc/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/oidc"} {
-		if issuer := b.Get(at).Want(200).JSON()["issuer"]; issuer != b.Origin+"/oidc" {
+		if issuer := b.Get(at).Want(200).JSON()["issuer"]; issuer != b.Server.Origin+"/oidc" {
 			t.Errorf("%s: issuer %v", at, issuer)
 		}
 	}

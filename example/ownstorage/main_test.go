@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/idpkit/idpkit/example/internal/demo"
-	"github.com/idpkit/idpkit/example/internal/demotest"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 	"github.com/idpkit/idpkit/storage"
 	"github.com/idpkit/idpkit/storage/storagetest"
 )
@@ -57,21 +57,24 @@ func TestRestart(t *testing.T) {
 	}
 
 	var handler http.Handler // of the process that runs
-	b := demotest.Serve(t, func(ctx context.Context, origin string) (_ http.Handler, err error) {
+	b := handlerstest.NewBrowser(t, handlerstest.ServeApp(t, func(ctx context.Context, origin string) (_ http.Handler, err error) {
 		handler, err = start(ctx, origin)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }), err
-	})
-	page := b.SignIn(b.Get("/app/").Want(200))
-	token := b.Submit(page, url.Values{"do": {"allow"}, "scope": {"openid", "profile", "email"}, "remember": {"1"}}).Token()
+	}))
+	page := b.SignIn(b.Get("/app/").Want(200), "alice", "wonderland")
+	token := b.Submit(page, url.Values{"do": {"allow"}, "remember": {"1"}}).Member("access_token")
+	userinfo := func() handlerstest.Page {
+		return b.Do(b.Request("GET", "/userinfo", "", "Authorization", "Bearer "+token))
+	}
 
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b.Do(b.Request("GET", "/userinfo", "", "Authorization", "Bearer "+token)).Want(503) // an outage is no refusal
+	userinfo().Want(503) // an outage is no refusal
 	var err error
-	if handler, err = start(t.Context(), b.Origin); err != nil {
+	if handler, err = start(t.Context(), b.Server.Origin); err != nil {
 		t.Fatal(err)
 	}
-	b.Do(b.Request("GET", "/userinfo", "", "Authorization", "Bearer "+token)).Want(200, "alice@example.org")
-	b.Get("/app/").Token() // session and consent are still there: no page is shown
+	userinfo().Want(200, "alice@example.org")
+	b.Get("/app/").Member("access_token") // session and consent are still there: no page is shown
 }

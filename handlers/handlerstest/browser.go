@@ -1,7 +1,6 @@
 package handlerstest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,8 +19,10 @@ import (
 // A browser belongs to the test it was made in. Send may be used by several
 // goroutines, the other methods by the test's own.
 type Browser struct {
+	// Server is where the browser is.
+	Server *Server
+
 	t      testing.TB
-	server *Server
 	client *http.Client
 }
 
@@ -32,11 +33,11 @@ func NewBrowser(t testing.TB, s *Server) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Browser{t, s, newClient(s, jar)}
+	return &Browser{s, t, newClient(s, jar)}
 }
 
 // In returns the same browser, with its cookies, for a subtest.
-func (b *Browser) In(t testing.TB) *Browser { return &Browser{t, b.server, b.client} }
+func (b *Browser) In(t testing.TB) *Browser { return &Browser{b.Server, t, b.client} }
 
 // newClient follows no redirect: Browser does.
 func newClient(s *Server, jar http.CookieJar) *http.Client {
@@ -119,7 +120,7 @@ func (b *Browser) send(r *http.Request, may func(*url.URL) error) (Page, error) 
 				return p, fmt.Errorf("%s\n%w", p, err)
 			}
 		}
-		if b.server.away(to) {
+		if b.Server.away(to) {
 			p.Leaves = to
 			return p, nil
 		}
@@ -181,7 +182,7 @@ func (b *Browser) must(p Page, err error) Page {
 // come in pairs of name and value.
 func (b *Browser) Request(method, at, body string, header ...string) *http.Request {
 	b.t.Helper()
-	return newRequest(b.t, b.server, method, at, body, header...)
+	return newRequest(b.t, b.Server, method, at, body, header...)
 }
 
 func newRequest(t testing.TB, s *Server, method, at, body string, header ...string) *http.Request {
@@ -233,7 +234,7 @@ func (b *Browser) Submit(p Page, fields url.Values) Page {
 	if f.Method == http.MethodGet {
 		f.Action.RawQuery = f.Values.Encode()
 	}
-	if b.server.away(f.Action) {
+	if b.Server.away(f.Action) {
 		p.Leaves = f.Action
 		if f.Method == http.MethodPost {
 			p.Posted = f.Values
@@ -301,20 +302,23 @@ func (p Page) asksPassword() bool {
 }
 
 // Fetch sends a request as a script of the provider's origin does, with Accept:
-// application/json, and follows no redirect. body is sent as JSON; nil: none.
-// Headers come in pairs of name and value.
+// application/json, and follows no redirect. body is sent as JSON, and a
+// json.RawMessage as it is, good or bad; nil: none. Headers come in pairs of name
+// and value.
 func (b *Browser) Fetch(method, at string, body any, header ...string) Page {
 	b.t.Helper()
-	var text []byte
 	h := []string{"Accept", "application/json", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors"}
+	text, raw := body.(json.RawMessage)
 	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			b.t.Fatal(err)
+		if !raw {
+			var err error
+			if text, err = json.Marshal(body); err != nil {
+				b.t.Fatal(err)
+			}
 		}
-		h = append(h, "Content-Type", "application/json", "Origin", b.server.Origin)
+		h = append(h, "Content-Type", "application/json", "Origin", b.Server.Origin)
 	}
-	p, err := roundTrip(b.client, b.Request(method, at, string(bytes.TrimSpace(text)), append(h, header...)...))
+	p, err := roundTrip(b.client, b.Request(method, at, string(text), append(h, header...)...))
 	p.t = b.t
 	return b.must(p, err)
 }
@@ -334,7 +338,7 @@ func (b *Browser) Follow(p Page) Page {
 	if err != nil || (next.Location == "") == (next.Action == "") {
 		b.t.Fatalf("the answer names neither location nor action: %s", p)
 	}
-	if next.Action == "" && !b.server.away(to) {
+	if next.Action == "" && !b.Server.away(to) {
 		return b.Get(to.String())
 	}
 	p.Leaves = to
@@ -367,6 +371,17 @@ func (p Page) JSON() map[string]any {
 	var m map[string]any
 	p.Decode(&m)
 	return m
+}
+
+// Member returns a text of the page, which must be an object that has it under
+// the name.
+func (p Page) Member(name string) string {
+	p.t.Helper()
+	s, _ := p.JSON()[name].(string)
+	if s == "" {
+		p.t.Fatalf("no text %q: %s", name, p)
+	}
+	return s
 }
 
 // Decode decodes the page, which must be JSON, into what v points to.

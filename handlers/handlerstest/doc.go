@@ -38,8 +38,8 @@
 // A page that is a script speaks JSON, which [Browser.Fetch] sends and
 // [Browser.Follow] follows:
 //
-//	asked := browser.Fetch("GET", page.URL.String(), nil).JSON()
-//	answer := browser.Fetch("POST", page.URL.String(), map[string]any{"allow": true}, "X-CSRF-Token", asked["csrf"].(string))
+//	csrf := browser.Fetch("GET", page.URL.String(), nil).Member("csrf")
+//	answer := browser.Fetch("POST", page.URL.String(), map[string]any{"allow": true}, "X-CSRF-Token", csrf)
 //	tokens := rp.Finish(browser.Follow(answer))
 //
 // # Refusals

@@ -294,6 +294,7 @@ func TestFails(t *testing.T) {
 		{"status", nil, func(_ testing.TB, s set) { s.page.Want(404) }, []string{"status 200, want 404", "GET /consent"}},
 		{"text", nil, func(_ testing.TB, s set) { s.page.Want(200, "The App", "Off with her head") }, []string{`"Off with her head" is not on the page`}},
 		{"JSON", nil, func(_ testing.TB, s set) { s.page.JSON() }, []string{"invalid character '<'", "GET /consent"}},
+		{"member", nil, func(_ testing.TB, s set) { s.browser.Fetch("GET", "/jwks", nil).Member("csrf") }, []string{`no text "csrf"`, "GET /jwks: status 200"}},
 		{"follow", nil, func(_ testing.TB, s set) { s.browser.Follow(s.browser.Fetch("GET", "/jwks", nil)) }, []string{"neither location nor action"}},
 		{"unencodable", nil, func(_ testing.TB, s set) { s.browser.Fetch("POST", "/", func() {}) }, []string{"unsupported type"}},
 		{"elsewhere", nil, func(_ testing.TB, s set) { s.browser.Get("https://elsewhere.example/") }, []string{"nothing is served at elsewhere.example:443"}},

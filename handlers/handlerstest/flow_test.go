@@ -182,7 +182,7 @@ func TestScript(t *testing.T) {
 	browser := handlerstest.NewBrowser(t, idp)
 	at := browser.SignIn(rp.Begin(browser), "alice", "wonderland").URL.String()
 	answer := func(allow bool) handlerstest.Page {
-		csrf, _ := browser.Fetch("GET", at, nil).Want(200).JSON()["csrf"].(string)
+		csrf := browser.Fetch("GET", at, nil).Want(200).Member("csrf")
 		return browser.Follow(browser.Fetch("POST", at, map[string]any{"allow": allow}, "X-CSRF-Token", csrf))
 	}
 	rp.WantError(answer(false), "access_denied")
