@@ -29,11 +29,18 @@ type lab struct {
 	vault *vault
 	flaky *storagetest.FlakyStorage
 	spy   *spy
+	hasty bool // the storage hangs: who asks gives up soon
 }
 
 func newLab(t testing.TB, opts ...func(*handlers.Config)) *lab {
 	t.Helper()
-	l := &lab{vault: &vault{inner: memory.New(), refs: map[storage.Ref]bool{}}}
+	return newLabOver(t, memory.New(), opts...)
+}
+
+// newLabOver is a lab over a storage.
+func newLabOver(t testing.TB, inner storage.Storage, opts ...func(*handlers.Config)) *lab {
+	t.Helper()
+	l := &lab{vault: &vault{inner: inner, refs: map[storage.Ref]bool{}}}
 	l.flaky = storagetest.Flaky(l.vault, storagetest.Plan{})
 	l.world = newWorld(t, append([]func(*handlers.Config){func(c *handlers.Config) { c.Storage = l.flaky }}, opts...)...)
 	base := l.srv.Client().Transport.(*http.Transport)

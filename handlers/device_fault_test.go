@@ -13,7 +13,7 @@ func deviceFaults() []faultFlow {
 	var flows []faultFlow
 	add := func(name string, prepare func(b *browser, l *lab) trial) {
 		var b *browser
-		flows = append(flows, faultFlow{name: name, users: withDevices, prepare: func(l *lab) trial {
+		flows = append(flows, faultFlow{name: name, opts: withDevices, prepare: func(l *lab) trial {
 			if b == nil {
 				l.devices()
 				b = l.signedIn("native")
@@ -94,7 +94,7 @@ func deviceFaults() []faultFlow {
 func TestDeviceFaultsAreDistinct(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for _, f := range append(faultFlows(), deviceFaults()...) {
+	for _, f := range allFaultFlows() {
 		if seen[f.name] || strings.TrimSpace(f.name) == "" {
 			t.Errorf("%q is there twice", f.name)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -30,7 +31,7 @@ type trial struct {
 
 type faultFlow struct {
 	name    string
-	users   func(*handlers.Config) // nil: the kit's own sessions
+	opts    func(*handlers.Config) // nil: the defaults
 	prepare func(l *lab) trial
 }
 
@@ -59,7 +60,7 @@ var faults = []struct {
 // answer is none.
 func redirectError(r response) string {
 	u, err := url.Parse(r.Header.Get("Location"))
-	if err != nil || r.StatusCode != http.StatusSeeOther || !strings.HasPrefix(u.String(), spaOrigin+"/") {
+	if err != nil || r.StatusCode != http.StatusSeeOther || !strings.HasPrefix(u.String(), spaOrigin+"/") && !strings.HasPrefix(u.String(), webRedirect) {
 		return ""
 	}
 	return u.Query().Get("error")
@@ -69,117 +70,190 @@ func redirectError(r response) string {
 // answer, a retry and the rows against the invariants of SECURITY.md §3: one
 // success at most (I1), what was handed out works (I2), nothing else does (I3),
 // a replay or a revocation that was answered is complete (I4, I5), a fault is
-// told as a fault (I6, I7), a retry is safe (I8), nothing inside shows (I10).
+// told as a fault (I6, I7), a retry is safe (I8), no call of the storage outlives
+// the answer (I9), nothing inside shows (I10).
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	var points atomic.Int64
-	t.Cleanup(func() { t.Logf("%d fault points", points.Load()) })
-	for _, flow := range append(faultFlows(), deviceFaults()...) {
+	t.Cleanup(func() {
+		if n := points.Load(); !t.Failed() && n < 1500 {
+			t.Errorf("%d fault points, want at least 1500", n)
+		} else {
+			t.Logf("%d fault points", n)
+		}
+	})
+	for _, flow := range allFaultFlows() {
 		t.Run(flow.name, func(t *testing.T) {
 			t.Parallel()
-			opts := []func(*handlers.Config){noLimits, patient}
-			if flow.users != nil {
-				opts = append(opts, flow.users)
-			}
-			l := newLab(t, opts...)
-			hasty := l.cfg
-			hasty.Timeout = 60 * time.Millisecond
-			short, err := handlers.New(hasty)
-			if err != nil {
-				t.Fatal(err)
-			}
-			long := l.p
-			for _, p := range []*handlers.Provider{short, long} { // keys are in memory from here on
-				l.serve(p.Handler())
-				l.getWith("/jwks").want(200)
-			}
-			// One clean run says how many calls there are.
-			tr := flow.prepare(l)
-			l.flaky.Arm(storagetest.Plan{})
-			res := tr.do()
-			calls := l.flaky.Calls()
-			if !tr.won(res) {
-				t.Fatalf("without a fault: status %d, Location %q, %.300s", res.StatusCode, res.Header.Get("Location"), res.body)
-			}
-			tr.check([]response{res})
-			if len(calls) == 0 {
-				t.Fatal("the flow does not touch the storage")
-			}
-			at := ""
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("at %s", at)
-				}
-			})
-			for k := 1; k <= len(calls); k++ {
-				for _, f := range faults {
-					if (f.gone || f.name == "nil, nil") && calls[k-1].Method != "Get" {
-						continue // no answer that the contract allows, or one that lies
-					}
-					points.Add(1)
-					tr := flow.prepare(l)
-					if f.hangs {
-						l.serve(short.Handler())
-					}
-					l.flaky.Arm(storagetest.Plan{Faults: map[int]storagetest.Fault{k: f.fault}})
-					res := tr.do()
-					l.flaky.Arm(storagetest.Plan{})
-					l.serve(long.Handler())
-					where := flow.name + ", call " + itoa(k) + " (" + calls[k-1].Method + "), " + f.name
-
-					if m := leak(res.body); m != "" {
-						t.Errorf("%s: the answer says %q", where, m)
-					}
-					var won []response
-					if tr.won(res) {
-						won = append(won, res)
-					}
-					if !f.gone && len(won) == 0 {
-						e := redirectError(res)
-						if res.StatusCode != 500 && res.StatusCode != 503 && e != "server_error" && e != "temporarily_unavailable" {
-							t.Errorf("%s: status %d, Location %q: %.200s", where, res.StatusCode, res.Header.Get("Location"), res.body)
-						}
-						if res.StatusCode == 503 && res.Header.Get("Retry-After") == "" {
-							t.Errorf("%s: no Retry-After", where)
-						}
-						if res.StatusCode >= 500 && res.Header.Get("Location") != "" {
-							t.Errorf("%s: a fault leads to %q", where, res.Header.Get("Location"))
-						}
-					}
-					if !f.gone && len(won) > 0 && !tr.many {
-						t.Logf("%s: answered in spite of it", where)
-					}
-					for range 2 { // I8
-						if len(won) > 0 && !tr.many {
-							break
-						}
-						again := tr.do()
-						if again.StatusCode >= 500 {
-							t.Errorf("%s: the retry: status %d", where, again.StatusCode)
-						}
-						if tr.won(again) {
-							won = append(won, again)
-						}
-					}
-					if len(won) == 0 && tr.heals && !f.gone {
-						t.Errorf("%s: no retry won", where)
-					}
-					if len(won) > 1 && !tr.many { // I1
-						t.Errorf("%s: %d successes", where, len(won))
-					}
-					at = where
-					if !f.gone || !tr.blind {
-						tr.check(won)
-					}
-					l.onlyDelivered(where)
-					if t.Failed() {
-						t.FailNow()
-					}
-				}
-			}
-			l.vault.noOrphans(t)
+			points.Add(int64(flow.run(t, faultStorage(t), nil)))
 		})
 	}
+}
+
+func allFaultFlows() []faultFlow {
+	return slices.Concat(faultFlows(), deviceFaults(), apiFaults(), accountFaults(), hostFaults())
+}
+
+// faultLab is a lab whose provider can be made hasty.
+type faultLab struct {
+	*lab
+	calls *inflight
+	short *handlers.Provider // gives up soon
+	front func(http.Handler) http.Handler
+}
+
+// hurry says whether the next request meets a storage that hangs.
+func (l *faultLab) hurry(on bool) {
+	p := l.p
+	if l.hasty = on; on {
+		p = l.short
+	}
+	h := p.Handler()
+	if l.front != nil {
+		h = l.front(h)
+	}
+	l.serve(h)
+}
+
+const haste = 60 * time.Millisecond
+
+// run puts every fault at every call of one flow and returns how many points
+// that were. front stands before the provider; nil: nothing.
+func (flow faultFlow) run(t testing.TB, store storage.Storage, front func(http.Handler) http.Handler) (points int) {
+	l := &faultLab{calls: &inflight{}, front: front}
+	opts := []func(*handlers.Config){noLimits, patient, func(c *handlers.Config) { l.calls.Storage, c.Storage = c.Storage, l.calls }}
+	if flow.opts != nil {
+		opts = append(opts, flow.opts)
+	}
+	l.lab = newLabOver(t, store, opts...)
+	cfg := l.cfg
+	cfg.Timeout = haste
+	var err error
+	if l.short, err = handlers.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []bool{true, false} { // keys are in memory from here on
+		l.hurry(on)
+		l.getWith("/jwks").want(200)
+	}
+	// One clean run says how many calls there are.
+	tr := flow.prepare(l.lab)
+	l.flaky.Arm(storagetest.Plan{})
+	res := tr.do()
+	calls := l.flaky.Calls()
+	if !tr.won(res) {
+		t.Fatalf("without a fault: status %d, Location %q, %.300s", res.StatusCode, res.Header.Get("Location"), res.body)
+	}
+	tr.check([]response{res})
+	if len(calls) == 0 {
+		t.Fatal("the flow does not touch the storage")
+	}
+	at := "the run without a fault"
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("at %s", at)
+		}
+	})
+	for k := 1; k <= len(calls); k++ {
+		for _, f := range faults {
+			if (f.gone || f.name == "nil, nil") && calls[k-1].Method != "Get" {
+				continue // no answer that the contract allows, or one that lies
+			}
+			points++
+			tr := flow.prepare(l.lab)
+			l.hurry(f.hangs)
+			l.flaky.Arm(storagetest.Plan{Faults: map[int]storagetest.Fault{k: f.fault}})
+			res := tr.do()
+			left := l.calls.n.Load()
+			l.flaky.Arm(storagetest.Plan{})
+			l.hurry(false)
+			where := flow.name + ", call " + itoa(k) + " (" + calls[k-1].Method + "), " + f.name
+			at = where
+
+			if left != 0 { // I9
+				t.Errorf("%s: %d calls of the storage outlive the answer", where, left)
+			}
+			if m := leak(res.body); m != "" { // I10
+				t.Errorf("%s: the answer says %q", where, m)
+			}
+			var won []response
+			if tr.won(res) {
+				won = append(won, res)
+			}
+			if !f.gone && len(won) == 0 { // I6, I7
+				e := redirectError(res)
+				if res.StatusCode != 500 && res.StatusCode != 503 && e != "server_error" && e != "temporarily_unavailable" {
+					t.Errorf("%s: status %d, Location %q: %.200s", where, res.StatusCode, res.Header.Get("Location"), res.body)
+				}
+				if res.StatusCode == 503 && res.Header.Get("Retry-After") == "" {
+					t.Errorf("%s: no Retry-After", where)
+				}
+				if res.StatusCode >= 500 && res.Header.Get("Location") != "" {
+					t.Errorf("%s: a fault leads to %q", where, res.Header.Get("Location"))
+				}
+			}
+			// A success stands as it is: a retry would mend what it did not do. One of a
+			// storage that forgot a row says nothing yet.
+			first := len(won) > 0 && !f.gone
+			for range 2 { // I8
+				if first || len(won) > 0 && !tr.many {
+					break
+				}
+				again := tr.do()
+				if again.StatusCode >= 500 {
+					t.Errorf("%s: the retry: status %d", where, again.StatusCode)
+				}
+				if tr.won(again) {
+					won = append(won, again)
+				}
+			}
+			if len(won) == 0 && tr.heals && !f.gone {
+				t.Errorf("%s: no retry won", where)
+			}
+			if !f.gone || !tr.blind {
+				tr.check(won)
+			}
+			if len(won) > 0 && !tr.many && tr.won(tr.do()) { // I1
+				t.Errorf("%s: two successes", where)
+			}
+			l.onlyDelivered(where)
+			if t.Failed() {
+				t.FailNow()
+			}
+		}
+	}
+	l.vault.noOrphans(t)
+	return points
+}
+
+// inflight counts the calls that are under way.
+type inflight struct {
+	storage.Storage
+	n atomic.Int64
+}
+
+func (s *inflight) Get(ctx context.Context, ref storage.Ref) (*storage.Record, error) {
+	s.n.Add(1)
+	defer s.n.Add(-1)
+	return s.Storage.Get(ctx, ref)
+}
+
+func (s *inflight) Commit(ctx context.Context, ops ...storage.Op) error {
+	s.n.Add(1)
+	defer s.n.Add(-1)
+	return s.Storage.Commit(ctx, ops...)
+}
+
+func (s *inflight) Find(ctx context.Context, q storage.Query) (storage.Page, error) {
+	s.n.Add(1)
+	defer s.n.Add(-1)
+	return s.Storage.Find(ctx, q)
+}
+
+func (s *inflight) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
+	s.n.Add(1)
+	defer s.n.Add(-1)
+	return s.Storage.Purge(ctx, before, limit)
 }
 
 // onlyDelivered is I3: every living refresh chain ends in a token that somebody
@@ -478,6 +552,6 @@ func faultFlows() []faultFlow {
 				}
 			}}
 	})
-	flows[len(flows)-1].users = func(c *handlers.Config) { c.Users, c.LoginURL = appUsers{newUsers()}, "/own-login" }
+	flows[len(flows)-1].opts = func(c *handlers.Config) { c.Users, c.LoginURL = appUsers{newUsers()}, "/own-login" }
 	return flows
 }
