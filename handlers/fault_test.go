@@ -75,11 +75,12 @@ func redirectError(r response) string {
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	var points atomic.Int64
+	over := faultStorage(t)
 	t.Cleanup(func() {
 		if n := points.Load(); !t.Failed() && n < 1500 {
 			t.Errorf("%d fault points, want at least 1500", n)
 		} else {
-			t.Logf("%d fault points", n)
+			t.Logf("%d fault points over %T", n, over)
 		}
 	})
 	for _, flow := range allFaultFlows() {

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestFaultsOverSQLite runs the fault points of handlers over SQLite: the very
+// same flows and oracle, with the one file of that package exchanged that names
+// the storage. A test of the root module cannot do it: it would need the driver.
+func TestFaultsOverSQLite(t *testing.T) {
+	t.Parallel()
+	const pkg, file = "github.com/idpkit/idpkit/handlers", "faultstorage_test.go"
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", pkg).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqlite, err := filepath.Abs(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(strings.TrimSpace(string(out)), file): sqlite}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(name, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err = exec.CommandContext(t.Context(), "go", "test", "-overlay", name, "-count=1", "-timeout", "30m", "-run", "^TestFaults$", "-v", pkg).CombinedOutput()
+	m := regexp.MustCompile(`(\d+) fault points over \*sqlite\.Storage`).FindSubmatch(out)
+	if err != nil || m == nil {
+		t.Fatalf("%v: %s", err, out[max(0, len(out)-8<<10):])
+	}
+	n, _ := strconv.Atoi(string(m[1]))
+	if n < 1500 {
+		t.Errorf("%d fault points, want at least 1500", n)
+	}
+	t.Logf("%s", m[0])
+}
