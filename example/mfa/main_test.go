@@ -22,7 +22,7 @@ import (
 	"github.com/descope/virtualwebauthn"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/idpkit/idpkit/example/internal/demotest"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 // Requests of the application.
@@ -33,7 +33,7 @@ var (
 
 // stage is the provider, a browser at it, and a clock.
 type stage struct {
-	*demotest.Browser
+	*handlerstest.Browser
 	t     *testing.T
 	ahead atomic.Int64
 }
@@ -45,20 +45,20 @@ func start(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s, origin := &stage{t: t}, ""
-	demotest.Serve(t, func(ctx context.Context, at string) (http.Handler, error) {
+	handlerstest.ServeApp(t, func(ctx context.Context, at string) (http.Handler, error) {
 		origin = strings.Replace(at, "127.0.0.1", "localhost", 1) // an address has no passkeys
 		return build(ctx, origin, users, func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) })
 	})
-	s.Browser = demotest.New(t, origin)
+	s.Browser = handlerstest.NewBrowser(t, handlerstest.At(t, origin))
 	return s
 }
 
 // another is a second browser at the same provider.
 func (s *stage) another() *stage {
-	return &stage{Browser: demotest.New(s.t, s.Origin), t: s.t}
+	return &stage{Browser: handlerstest.NewBrowser(s.t, s.Server), t: s.t}
 }
 
-func (s *stage) password(p demotest.Page, name, password string) demotest.Page {
+func (s *stage) password(p handlerstest.Page, name, password string) handlerstest.Page {
 	return s.Submit(p, url.Values{"do": {"password"}, "username": {name}, "password": {password}})
 }
 
@@ -97,7 +97,7 @@ func newDevice(t *testing.T, origin string) *device {
 var question = regexp.MustCompile(`data-(?:get|create)="([^"]*)"`)
 
 // asked returns the question to the passkey on a page.
-func asked(t *testing.T, p demotest.Page) string {
+func asked(t *testing.T, p handlerstest.Page) string {
 	t.Helper()
 	m := question.FindStringSubmatch(p.Want(200).Body)
 	if m == nil {
@@ -106,7 +106,7 @@ func asked(t *testing.T, p demotest.Page) string {
 	return html.UnescapeString(m[1])
 }
 
-func (d *device) create(t *testing.T, p demotest.Page) string {
+func (d *device) create(t *testing.T, p handlerstest.Page) string {
 	t.Helper()
 	o, err := virtualwebauthn.ParseAttestationOptions(asked(t, p))
 	if err != nil {
@@ -117,7 +117,7 @@ func (d *device) create(t *testing.T, p demotest.Page) string {
 }
 
 // get answers with the passkey, whether or not the page allows this one.
-func (d *device) get(t *testing.T, p demotest.Page) string {
+func (d *device) get(t *testing.T, p handlerstest.Page) string {
 	t.Helper()
 	o, err := virtualwebauthn.ParseAssertionOptions(asked(t, p))
 	if err != nil {
@@ -134,15 +134,15 @@ func answer(credential string) url.Values {
 // enrol signs in by password and adds a passkey.
 func (s *stage) enrol(name, password string) *device {
 	s.t.Helper()
-	s.password(s.Get("/app/?prompt=login"), name, password).Token()
-	d := newDevice(s.t, s.Origin)
+	s.password(s.Get("/app/?prompt=login"), name, password).Member("access_token")
+	d := newDevice(s.t, s.Server.Origin)
 	page := s.Get("/account").Want(200, "signed in as "+name, "You have none yet")
 	s.Submit(page, url.Values{"credential": {d.create(s.t, page)}}).Want(200, "A passkey on one device")
 	return d
 }
 
 // is checks acr and amr of the ID token that the application shows.
-func is(t *testing.T, p demotest.Page, acr string, amr ...string) {
+func is(t *testing.T, p handlerstest.Page, acr string, amr ...string) {
 	t.Helper()
 	token, _ := p.Want(200).JSON()["id_token"].(string)
 	parts := strings.Split(token, ".")
@@ -213,9 +213,9 @@ func TestStepUp(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	d := s.enrol("alice", "wonderland")
-	scope := url.Values{"scope": {"openid transfers"}, "resource": {s.Origin + "/transfers"}}
-	call := func(p demotest.Page) demotest.Page {
-		return s.Do(s.Request(http.MethodPost, "/transfers", "", "Authorization", "Bearer "+p.Token()))
+	scope := url.Values{"scope": {"openid transfers"}, "resource": {s.Server.Origin + "/transfers"}}
+	call := func(p handlerstest.Page) handlerstest.Page {
+		return s.Do(s.Request(http.MethodPost, "/transfers", "", "Authorization", "Bearer "+p.Member("access_token")))
 	}
 
 	weak := s.Get("/app/?" + scope.Encode()) // signed in by password
@@ -246,7 +246,7 @@ func TestStepUp(t *testing.T) {
 	is(t, s.Get(again), acrPasskey, "mfa", "pop", "pwd", "user")
 
 	t.Run("both steps where the sign-in is too old", func(t *testing.T) {
-		s.password(s.Get("/app/?prompt=login"), "alice", "wonderland").Token()
+		s.password(s.Get("/app/?prompt=login"), "alice", "wonderland").Member("access_token")
 		s.Get(essential).Want(200, "Confirm with your passkey")
 		s.Get(essential+"&max_age=0").Want(200, `name="password"`)
 		s.Get(essential+"&prompt=login").Want(200, `name="password"`)
@@ -260,7 +260,7 @@ func TestStepUp(t *testing.T) {
 		page := s.Get(essential)
 		is(t, s.Submit(page, answer(d.get(t, page))), acrPasskey, "mfa", "pop", "pwd", "user")
 		s.Get("/app/?claims="+url.QueryEscape(`{"id_token":{`+bob+`,"acr":{"essential":true,"value":"phr"}}}`)).Want(200, `name="password"`) // alice has shown hers
-		s.password(s.Get("/app/?prompt=login"), "alice", "wonderland").Token()
+		s.password(s.Get("/app/?prompt=login"), "alice", "wonderland").Member("access_token")
 	})
 	t.Run("without a page", func(t *testing.T) {
 		s.Get(essential+"&prompt=none").Want(200, "login_required")
@@ -282,74 +282,74 @@ func TestRefused(t *testing.T) {
 	s := start(t)
 	alice := s.enrol("alice", "wonderland")
 	bob := s.another().enrol("bob", "builder")
-	second := func(t *testing.T, b *stage) demotest.Page {
+	second := func(t *testing.T, b *stage) handlerstest.Page {
 		return b.password(b.Get(essential), "alice", "wonderland").Want(200, "Confirm with your passkey")
 	}
 	const asksAgain = `name="password"`
 
-	for name, try := range map[string]func(t *testing.T, b *stage) demotest.Page{
-		"no answer": func(t *testing.T, b *stage) demotest.Page { return b.Submit(second(t, b), answer("")) },
-		"no JSON":   func(t *testing.T, b *stage) demotest.Page { return b.Submit(second(t, b), answer("{")) },
-		"the second step first": func(t *testing.T, b *stage) demotest.Page {
+	for name, try := range map[string]func(t *testing.T, b *stage) handlerstest.Page{
+		"no answer": func(t *testing.T, b *stage) handlerstest.Page { return b.Submit(second(t, b), answer("")) },
+		"no JSON":   func(t *testing.T, b *stage) handlerstest.Page { return b.Submit(second(t, b), answer("{")) },
+		"the second step first": func(t *testing.T, b *stage) handlerstest.Page {
 			return b.Submit(b.Get(essential), answer(`{"id":"AA","rawId":"AA","type":"public-key","response":{}}`))
 		},
-		"an unknown step": func(t *testing.T, b *stage) demotest.Page {
-			return b.Submit(b.Get(essential), url.Values{"do": {"finish"}, "username": {"alice"}, "subject": {"1001"}})
+		"an unknown step": func(t *testing.T, b *stage) handlerstest.Page {
+			return b.Forge(b.Get(essential), url.Values{"do": {"finish"}, "username": {"alice"}, "subject": {"1001"}})
 		},
-		"of another user": func(t *testing.T, b *stage) demotest.Page {
+		"of another user": func(t *testing.T, b *stage) handlerstest.Page {
 			page := second(t, b)
 			return b.Submit(page, answer(bob.get(t, page)))
 		},
-		"of another user with the right handle": func(t *testing.T, b *stage) demotest.Page {
+		"of another user with the right handle": func(t *testing.T, b *stage) handlerstest.Page {
 			page, forged := second(t, b), *bob
 			forged.auth.Options.UserHandle = alice.auth.Options.UserHandle
 			return b.Submit(page, answer(forged.get(t, page)))
 		},
-		"of an unknown user": func(t *testing.T, b *stage) demotest.Page {
+		"of an unknown user": func(t *testing.T, b *stage) handlerstest.Page {
 			page, forged := b.Get(essential), *bob
 			forged.auth.Options.UserHandle = []byte("nobody")
 			return b.Submit(page, answer(forged.get(t, page)))
 		},
-		"from another origin": func(t *testing.T, b *stage) demotest.Page {
+		"from another origin": func(t *testing.T, b *stage) handlerstest.Page {
 			page, phished := second(t, b), *alice
 			phished.rp.Origin = "https://localhost.evil.example"
 			return b.Submit(page, answer(phished.get(t, page)))
 		},
-		"from another port": func(t *testing.T, b *stage) demotest.Page {
+		"from another port": func(t *testing.T, b *stage) handlerstest.Page {
 			page, phished := second(t, b), *alice
 			phished.rp.Origin = "http://localhost:1"
 			return b.Submit(page, answer(phished.get(t, page)))
 		},
-		"for another domain": func(t *testing.T, b *stage) demotest.Page {
+		"for another domain": func(t *testing.T, b *stage) handlerstest.Page {
 			page, phished := second(t, b), *alice
 			phished.rp.ID = "evil.example"
 			return b.Submit(page, answer(phished.get(t, page)))
 		},
-		"without user verification, alone": func(t *testing.T, b *stage) demotest.Page {
+		"without user verification, alone": func(t *testing.T, b *stage) handlerstest.Page {
 			page, touch := b.Get(essential), *alice
 			touch.auth.Options.UserNotVerified = true
 			return b.Submit(page, answer(touch.get(t, page)))
 		},
-		"without a touch": func(t *testing.T, b *stage) demotest.Page {
+		"without a touch": func(t *testing.T, b *stage) handlerstest.Page {
 			page, absent := second(t, b), *alice
 			absent.auth.Options.UserNotPresent = true
 			return b.Submit(page, answer(absent.get(t, page)))
 		},
-		"signed by another key": func(t *testing.T, b *stage) demotest.Page {
+		"signed by another key": func(t *testing.T, b *stage) handlerstest.Page {
 			page, forged := second(t, b), *alice
 			forged.key.Key = bob.key.Key
 			return b.Submit(page, answer(forged.get(t, page)))
 		},
-		"to the question of another interaction": func(t *testing.T, b *stage) demotest.Page {
+		"to the question of another interaction": func(t *testing.T, b *stage) handlerstest.Page {
 			stolen, own := second(t, s.another()), second(t, b)
 			return b.Submit(own, answer(alice.get(t, stolen)))
 		},
-		"to the question before": func(t *testing.T, b *stage) demotest.Page {
+		"to the question before": func(t *testing.T, b *stage) handlerstest.Page {
 			first := b.Get(essential)
 			early := alice.get(t, first)
 			return b.Submit(b.password(first, "alice", "wonderland"), answer(early))
 		},
-		"too late": func(t *testing.T, b *stage) demotest.Page {
+		"too late": func(t *testing.T, b *stage) handlerstest.Page {
 			page := second(t, b)
 			late := alice.get(t, page)
 			s.ahead.Add(int64(challengeTTL))
@@ -397,7 +397,7 @@ func TestCopiedKey(t *testing.T) {
 		page := b.Get(essential)
 		got := b.Submit(page, answer(d.get(t, page)))
 		if n == 0 {
-			got.Token()
+			got.Member("access_token")
 		} else {
 			got.Want(200, "was not accepted")
 		}
@@ -442,7 +442,7 @@ func TestTries(t *testing.T) {
 	if wait := s.password(page, "alice", "wonderland").Want(429, "Too many tries").Header.Get("Retry-After"); wait == "" {
 		t.Error("no Retry-After")
 	}
-	s.password(page, "bob", "builder").Token() // another name, another count
+	s.password(page, "bob", "builder").Member("access_token") // another name, another count
 
 	page = s.Get("/app/?prompt=login")
 	for range 10 {
@@ -457,7 +457,7 @@ func TestAccount(t *testing.T) {
 	s := start(t)
 	s.Get("/account").Want(200, "Sign in</a> first")
 	d := s.enrol("alice", "wonderland")
-	post := func(credential string) demotest.Page {
+	post := func(credential string) handlerstest.Page {
 		return s.Do(s.Request(http.MethodPost, "/account", url.Values{"credential": {credential}}.Encode(),
 			"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"))
 	}
@@ -469,7 +469,7 @@ func TestAccount(t *testing.T) {
 	}
 	post("{}").Want(403)
 	second := s.password(s.Get("/app/?prompt=login&acr_values=phr"), "alice", "wonderland")
-	s.Submit(second, answer(d.get(t, second))).Token()
+	s.Submit(second, answer(d.get(t, second))).Member("access_token")
 
 	page = s.Get("/account")
 	for name, spoil := range map[string]func(*device){
@@ -478,13 +478,13 @@ func TestAccount(t *testing.T) {
 		"known already":       func(n *device) { n.key.ID = d.key.ID },
 		"without a touch":     func(d *device) { d.auth.Options.UserNotPresent = true },
 	} {
-		bad := newDevice(t, s.Origin)
+		bad := newDevice(t, s.Server.Origin)
 		spoil(bad)
 		if page = post(bad.create(t, page)).Want(200); !strings.Contains(page.Body, "was not accepted") {
 			t.Errorf("%s: %s", name, page.Body)
 		}
 	}
-	created := newDevice(t, s.Origin).create(t, page)
+	created := newDevice(t, s.Server.Origin).create(t, page)
 	cross := s.Do(s.Request(http.MethodPost, "/account", url.Values{"credential": {created}}.Encode(),
 		"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"))
 	cross.Want(403)
@@ -493,12 +493,12 @@ func TestAccount(t *testing.T) {
 	}
 	post(created).Want(200, "was not accepted") // once
 	page = s.Get("/account")
-	post(newDevice(t, s.Origin).create(t, page)+strings.Repeat(" ", 64<<10)).Want(200, "was not accepted")
+	post(newDevice(t, s.Server.Origin).create(t, page)+strings.Repeat(" ", 64<<10)).Want(200, "was not accepted")
 
 	page = s.Get("/account")
-	late := newDevice(t, s.Origin).create(t, page)
+	late := newDevice(t, s.Server.Origin).create(t, page)
 	s.ahead.Add(int64(challengeTTL))
 	page = post(late).Want(200, "was not accepted")
 	s.ahead.Add(int64(challengeTTL) + int64(time.Second))
-	post(newDevice(t, s.Origin).create(t, page)).Want(403, "sign in again") // the sign-in is ten minutes old
+	post(newDevice(t, s.Server.Origin).create(t, page)).Want(403, "sign in again") // the sign-in is ten minutes old
 }

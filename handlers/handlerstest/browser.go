@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -246,6 +247,21 @@ func (b *Browser) Submit(p Page, fields url.Values) Page {
 	}
 	return b.must(b.send(b.Request(f.Method, f.Action.String(), f.Values.Encode(), "Content-Type", asForm, "Accept", asDocument,
 		"Origin", originOf(p.URL), "Sec-Fetch-Site", site(p.URL, f.Action), "Sec-Fetch-Mode", "navigate"), may))
+}
+
+// Forge sends the page's first form, with its hidden fields and with whatever
+// fields says, be it on the page or not, and asks no policy: what somebody sends
+// who does not keep to the page. Headers come in pairs of name and value, such as
+// the Origin and Sec-Fetch-Site of another site.
+func (b *Browser) Forge(p Page, fields url.Values, header ...string) Page {
+	b.t.Helper()
+	f, err := p.Form(nil)
+	if err != nil {
+		b.t.Fatalf("%v\n%s", err, p)
+	}
+	maps.Copy(f.Values, fields)
+	return b.Do(b.Request(http.MethodPost, f.Action.String(), f.Values.Encode(), append([]string{"Content-Type", asForm, "Accept", asDocument,
+		"Origin", originOf(p.URL), "Sec-Fetch-Site", site(p.URL, f.Action), "Sec-Fetch-Mode", "navigate"}, header...)...))
 }
 
 // site is the Sec-Fetch-Site of a request from one page to another. Sites are
