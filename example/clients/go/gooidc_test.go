@@ -226,13 +226,13 @@ func TestGoOIDCRefusals(t *testing.T) {
 	})
 	t.Run("denied", func(t *testing.T) {
 		b := p.browser(t)
-		to := b.answer(b.open(web.AuthCodeURL("state", oauth2.S256ChallengeOption(oauth2.GenerateVerifier()), oauth2.SetAuthURLParam("prompt", "consent"))), "deny").leaves
+		to := b.answer(b.Get(web.AuthCodeURL("state", oauth2.S256ChallengeOption(oauth2.GenerateVerifier()), oauth2.SetAuthURLParam("prompt", "consent"))), "deny").Leaves
 		if to == nil || to.Query().Get("error") != "access_denied" || to.Query().Get("state") != "state" {
 			t.Errorf("answer: %v", to)
 		}
 	})
 	t.Run("no challenge", func(t *testing.T) {
-		if to := p.browser(t).open(web.AuthCodeURL("state")).leaves; to == nil || to.Query().Get("error") != "invalid_request" {
+		if to := p.browser(t).Get(web.AuthCodeURL("state")).Leaves; to == nil || to.Query().Get("error") != "invalid_request" {
 			t.Errorf("answer: %v", to)
 		}
 	})
@@ -335,7 +335,7 @@ func TestOAuth2Device(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := p.browser(t)
-		b.answer(b.press(b.open(d.VerificationURIComplete), "code"), answer)
+		b.answer(b.Submit(b.Get(d.VerificationURIComplete), url.Values{"do": {"code"}}), answer)
 		d.Interval = 1 // the first poll need not wait
 		_, err = tv.DeviceAccessToken(tv.ctx, d)
 		return d, err

@@ -9,21 +9,19 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html"
-	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 const (
@@ -115,116 +113,25 @@ func start(t *testing.T, replace ...string) *provider {
 	}
 }
 
-// browser is alice's. It keeps cookies and follows redirects within the
-// provider.
+// browser is alice's.
 type browser struct {
-	t      *testing.T
-	issuer string
-	c      *http.Client
+	*handlerstest.Browser
+	t *testing.T
 }
 
 func (p *provider) browser(t *testing.T) *browser {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &browser{t, p.issuer, &http.Client{Jar: jar, CheckRedirect: func(next *http.Request, _ []*http.Request) error {
-		if !strings.HasPrefix(next.URL.String(), p.issuer+"/") {
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}}
+	return &browser{handlerstest.NewBrowser(t, handlerstest.At(t, p.issuer)), t}
 }
 
-// page is where the browser ended, or where it would leave to.
-type page struct {
-	status int
-	url    *url.URL
-	leaves *url.URL
-	body   string
-}
-
-func (b *browser) do(r *http.Request) page {
+// answer goes through login and consent, where they are asked for.
+func (b *browser) answer(p handlerstest.Page, consent string) handlerstest.Page {
 	b.t.Helper()
-	res, err := b.c.Do(r)
-	if err != nil {
-		b.t.Fatal(err)
+	if strings.Contains(p.Body, `value="login"`) {
+		p = b.SignIn(p, "alice", "wonderland")
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	p := page{status: res.StatusCode, url: res.Request.URL, body: string(body)}
-	if res.Header.Get("Location") != "" {
-		if p.leaves, err = res.Location(); err != nil {
-			b.t.Fatal(err)
-		}
-	}
-	return p
-}
-
-func (b *browser) open(u string) page {
-	b.t.Helper()
-	r, err := http.NewRequest(http.MethodGet, u, nil)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return b.do(r)
-}
-
-var (
-	formTag   = regexp.MustCompile(`(?s)<form method="post" action="([^"]*)">(.*?)</form>`)
-	inputTag  = regexp.MustCompile(`<input ([^>]*)/>`)
-	attribute = regexp.MustCompile(`([a-z-]+)="([^"]*)"`)
-)
-
-// press fills in the form that has the button and presses it.
-func (b *browser) press(p page, button string, fields ...string) page {
-	b.t.Helper()
-	for _, f := range formTag.FindAllStringSubmatch(p.body, -1) {
-		if !strings.Contains(f[2], `value="`+button+`"`) {
-			continue
-		}
-		v := url.Values{"do": {button}}
-		for _, in := range inputTag.FindAllStringSubmatch(f[2], -1) {
-			a := map[string]string{}
-			for _, kv := range attribute.FindAllStringSubmatch(in[1], -1) {
-				a[kv[1]] = html.UnescapeString(kv[2])
-			}
-			if _, checked := a["checked"]; a["name"] != "" && (a["type"] != "checkbox" || checked) {
-				v.Add(a["name"], a["value"])
-			}
-		}
-		for i := 0; i+1 < len(fields); i += 2 {
-			v.Set(fields[i], fields[i+1])
-		}
-		to, err := p.url.Parse(html.UnescapeString(f[1]))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		r, err := http.NewRequest(http.MethodPost, to.String(), strings.NewReader(v.Encode()))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", b.issuer)
-		r.Header.Set("Sec-Fetch-Site", "same-origin")
-		return b.do(r)
-	}
-	b.t.Fatalf("no button %q at %s: %d %v\n%s", button, p.url, p.status, p.leaves, p.body)
-	return page{}
-}
-
-// answer goes through login and consent.
-func (b *browser) answer(p page, consent string) page {
-	b.t.Helper()
-	if strings.Contains(p.body, `value="login"`) {
-		p = b.press(p, "login", "username", "alice", "password", "wonderland")
-	}
-	if strings.Contains(p.body, `value="`+consent+`"`) {
-		p = b.press(p, consent)
+	if p.Leaves == nil {
+		p = b.Submit(p, url.Values{"do": {consent}})
 	}
 	return p
 }
@@ -232,9 +139,9 @@ func (b *browser) answer(p page, consent string) page {
 // signIn returns what the application's callback gets.
 func (b *browser) signIn(u string) *url.URL {
 	b.t.Helper()
-	p := b.answer(b.open(u), "allow")
-	if p.leaves == nil {
-		b.t.Fatalf("the browser stays at %s: %d\n%s", p.url, p.status, p.body)
+	p := b.answer(b.Get(u), "allow")
+	if p.Leaves == nil {
+		b.t.Fatalf("the browser stays: %s", p)
 	}
-	return p.leaves
+	return p.Leaves
 }

@@ -246,7 +246,7 @@ func TestZitadelDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := p.browser(t)
-		b.answer(b.press(b.open(d.VerificationURIComplete), "code"), answer)
+		b.answer(b.Submit(b.Get(d.VerificationURIComplete), url.Values{"do": {"code"}}), answer)
 		return rp.DeviceAccessToken(t.Context(), d.DeviceCode, 100*time.Millisecond, tv)
 	}
 	got, err := poll("allow")
