@@ -97,7 +97,11 @@ type Config struct {
 	// Features switches on what is not part of signing in.
 	Features Features
 
-	// ACRValues are announced as acr_values_supported.
+	// ACRValues are the authentication classes that Login.ACR may name, weakest
+	// first, announced as acr_values_supported. A client that wishes for a stronger
+	// one than the session has is sent to LoginURL; one that demands a class
+	// (essential acr) gets that very one or an error. OpenID Connect Core §5.5.1.1,
+	// RFC 9470 §5.
 	ACRValues []string
 
 	// RequirePAR refuses authorization requests that were not pushed, RFC 9126 §5.

@@ -76,6 +76,9 @@ func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decisio
 		}
 		return stepLogin, decision{}, nil
 	}
+	if !f.signedIn && !q.prompt("none") && p.weaker(s.login.ACR, q.ACRValues) {
+		return stepLogin, decision{}, nil // a wish, so the page may answer with less: RFC 9470 §5
+	}
 	if err := p.checkUser(ctx, f.client, s.login.Subject); err != nil {
 		if toError(err).Reason != "grant.user" {
 			return "", decision{}, err
@@ -101,6 +104,24 @@ func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decisio
 	}
 	all.remembered = true
 	return stepAnswer, all, nil
+}
+
+// weaker tells whether a session falls short of every authentication class that
+// is wanted and that the application's own sign-in page knows. Signing in again
+// at the built-in page would come to the same.
+func (p *Provider) weaker(acr string, wanted []string) bool {
+	if p.cfg.LoginURL == "" || slices.Contains(wanted, acr) {
+		return false
+	}
+	known := false
+	for _, w := range wanted {
+		level := slices.Index(p.cfg.ACRValues, w)
+		if level >= 0 && level <= slices.Index(p.cfg.ACRValues, acr) {
+			return false
+		}
+		known = known || level >= 0
+	}
+	return known
 }
 
 // tooOld tells whether the last authentication is older than max_age allows;

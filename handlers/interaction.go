@@ -34,17 +34,26 @@ type Interaction struct {
 	LoginHint string            // as the client sent it: show it, do not trust it
 	Locales   []string          // wanted languages, best first: ui_locales, then Accept-Language
 	ACRValues []string          // wanted, best first
-	MaxAge    *time.Duration    // nil: not asked for
-	Prompt    []string
-	Display   string // page, popup, touch or wap: the page's wanted form; may be empty. OpenID Connect Core §3.1.2.1
-	Asked     Asked
-	Device    *Device // who asks instead of this browser, RFC 8628: show it; nil: nobody
+	// EssentialACR: one of these has to be reached, or the client gets an error.
+	EssentialACR []string
+	// Subject is the user whom the client means, by id_token_hint or the claims
+	// parameter; signing in as somebody else is an error. Empty: any.
+	Subject string
+	// Current is the login that a sign-in page may build upon, for a second step;
+	// nil: the user has to authenticate from the start.
+	Current *Login
+	MaxAge  *time.Duration // nil: not asked for
+	Prompt  []string
+	Display string // page, popup, touch or wap: the page's wanted form; may be empty. OpenID Connect Core §3.1.2.1
+	Asked   Asked
+	Device  *Device // who asks instead of this browser, RFC 8628: show it; nil: nobody
 
 	p     *Provider
 	f     *flow
 	s     *session
 	had   accounts
 	csrf  string
+	tried *string // user name of the last Try
 	ended bool
 }
 
@@ -233,6 +242,7 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	}
 	i := &Interaction{
 		ID: id, Step: string(d.Step), Client: c, LoginHint: d.Request.LoginHint, ACRValues: d.Request.ACRValues,
+		EssentialACR: d.Request.EssentialACR, Subject: d.Request.HintSubject,
 		Locales: wantedLocales(d.Request.UILocales, r), Prompt: d.Request.Prompt, Display: d.Request.Display, p: p, f: f,
 		csrf: p.csrfToken("interaction", id, browser),
 	}
@@ -257,10 +267,17 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 		return nil, err
 	}
 	i.s = i.had.current
-	if d.Step == stepConsent { // whoever was asked answers, current or not
-		if i.s = i.had.find(func(s *session) bool { return s.alive && s.key == d.Session }); i.s == nil {
-			return nil, wayBack(refuse("interaction.session", nil), i)
-		}
+	asked := i.had.find(func(s *session) bool { return s.alive && s.key == d.Session })
+	switch { // whoever was asked answers, current or not
+	case asked != nil:
+		i.s = asked
+	case d.Step == stepConsent:
+		return nil, wayBack(refuse("interaction.session", nil), i)
+	}
+	if asked != nil && d.Step == stepLogin && !f.req.prompt("login") && !p.tooOld(f.req, asked) &&
+		(f.req.HintSubject == "" || f.req.HintSubject == asked.login.Subject) && p.checkUser(ctx, c, asked.login.Subject) == nil {
+		l := asked.login
+		i.Current = &l
 	}
 	if err := p.describe(ctx, i); err != nil {
 		return nil, err
@@ -401,8 +418,27 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 		return refuse("server.fault", errors.New("Login.SessionID is required with a SessionSource"))
 	}
 	p.emit(ctx, r, Event{Name: "login.succeeded", ClientID: i.Client.ID, Subject: l.Subject, Session: s.key})
+	if i.tried != nil {
+		p.uncount(r, "login", *i.tried)
+	}
 	i.f.signedIn = true
 	return p.proceed(w, r, i.f, s)
+}
+
+// Try counts an attempt to sign in as username, for a sign-in page of the
+// application's own. It returns how long to wait before the attempt may be
+// made, 0: now. Login on the same Interaction gives it back.
+func (i *Interaction) Try(r *http.Request, username string) time.Duration {
+	if wait := i.p.limit(r, "login", username); wait > 0 {
+		return time.Duration(wait) * time.Second
+	}
+	i.tried = &username
+	return 0
+}
+
+// Failed reports that the attempt was wrong.
+func (i *Interaction) Failed(r *http.Request) {
+	i.p.emit(r.Context(), r, Event{Name: "login.failed", ClientID: i.Client.ID})
 }
 
 // ApproveAll ends a consent page: the user allows everything that was asked.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/idpkit/idpkit/internal/ui"
 )
@@ -49,15 +50,15 @@ func (p *Provider) tryPassword(w http.ResponseWriter, r *http.Request, i *Intera
 		return refuse("server.fault", errors.New("Users is no PasswordVerifier"))
 	}
 	name, password := r.PostForm.Get("username"), r.PostForm.Get("password")
-	if wait := p.limit(r, "login", name); wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(wait))
+	if wait := i.Try(r, name); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
 		p.drawLogin(w, i, name, "throttled")
 		return nil
 	}
 	l, err := v.VerifyPassword(r.Context(), name, password)
 	switch {
 	case errors.Is(err, ErrWrongPassword), errors.Is(err, ErrNoUser):
-		p.emit(r.Context(), r, Event{Name: "login.failed", ClientID: i.Client.ID})
+		i.Failed(r)
 		p.drawLogin(w, i, name, "wrong")
 		return nil
 	case errors.Is(err, ErrUserDisabled):
@@ -68,7 +69,6 @@ func (p *Provider) tryPassword(w http.ResponseWriter, r *http.Request, i *Intera
 	case err != nil:
 		return wayBack(refuse("users.outage", err), i)
 	}
-	p.uncount(r, "login", name)
 	if l.AMR == nil {
 		l.AMR = []string{"pwd"}
 	}

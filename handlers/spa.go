@@ -41,7 +41,7 @@ func (s spaWriter) post(action string, params [][2]string) {
 // MarshalJSON is what a page that is a script needs to know, and nothing of the
 // client that is not public:
 //
-//	{"id", "step", "csrf", "login_hint", "locales", "acr_values", "prompt", "display",
+//	{"id", "step", "csrf", "login_hint", "locales", "acr_values", "essential_acr", "prompt", "display",
 //	 "client": {"client_id", "client_name", …},
 //	 "account": {"subject", "name"}, "accounts": [{"subject", "name"}],
 //	 "asked": {"scopes": [{"name", "title", "description", "required", "known"}], "claims": ["…"],
@@ -49,7 +49,7 @@ func (s spaWriter) post(action string, params [][2]string) {
 //	 "can_remember", "device": {"user_code", "address", "place"}}
 func (i *Interaction) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{
-		"id": i.ID, "step": i.Step, "csrf": i.csrf, "login_hint": i.LoginHint, "locales": i.Locales, "acr_values": i.ACRValues,
+		"id": i.ID, "step": i.Step, "csrf": i.csrf, "login_hint": i.LoginHint, "locales": i.Locales, "acr_values": i.ACRValues, "essential_acr": i.EssentialACR,
 		"client": map[string]string{
 			"client_id": i.Client.ID, "client_name": i.Client.LocalizedName(i.Locales...), "client_uri": i.Client.ClientURI,
 			"logo_uri": i.Client.LogoURI, "policy_uri": i.Client.PolicyURI, "tos_uri": i.Client.TosURI,

@@ -24,10 +24,9 @@
 //
 //	/app/?claims={"id_token":{"acr":{"essential":true,"values":["phr"]}}}
 //
-// acr_values=phr asks for the same where the user signs in anyway, but it is a
-// wish: who is signed in already stays so. An essential claim, or acr_values with
-// prompt=login, is for a client that an API answered with
-// insufficient_user_authentication (RFC 9470), as /transfers does.
+// acr_values=phr is the same as a wish, for a client that an API answered with
+// insufficient_user_authentication (RFC 9470), as /transfers does: the page comes
+// back, but who has no passkey goes on with less.
 package main
 
 import (

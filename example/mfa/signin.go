@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/idpkit/idpkit/handlers"
-	"github.com/idpkit/idpkit/middleware"
 )
 
 const (
@@ -46,47 +45,45 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request) {
 
 // begin draws the first question that this browser has to answer.
 func (s *site) begin(w http.ResponseWriter, r *http.Request, i *handlers.Interaction, problem string) {
-	c, err := s.stepUp(r, i)
-	if err != nil {
-		s.p.Fail(w, r, err)
-		return
-	}
-	s.ask(w, i, c, view{Problem: problem})
+	s.ask(w, i, s.stepUp(i), view{Problem: problem})
 }
 
 // stepUp asks who is signed in, if that one lacks nothing but the passkey; else
 // it asks anybody.
-func (s *site) stepUp(r *http.Request, i *handlers.Interaction) (challenge, error) {
-	l, err := s.p.CurrentLogin(r)
-	if err != nil || l == nil || l.ACR == acrPasskey || !wantsPasskey(i) {
-		return challenge{}, err
+func (s *site) stepUp(i *handlers.Interaction) challenge {
+	l := i.Current
+	if l == nil || l.ACR == acrPasskey || !wants(i, acrPasskey) {
+		return challenge{}
 	}
 	u := s.users.bySubject(l.Subject)
-	again := slices.Contains(i.Prompt, "login") || i.MaxAge != nil && s.now().Sub(l.At) >= *i.MaxAge
-	if again || u == nil || !s.users.hasPasskey(u) {
-		return challenge{}, nil
+	if u == nil || !s.users.hasPasskey(u) {
+		return challenge{}
 	}
-	return challenge{user: u, before: l.AMR}, nil
+	return challenge{user: u, before: l.AMR}
 }
 
-// wantsPasskey: the page is not told which of the values is essential, so the
-// strongest one counts.
-func wantsPasskey(i *handlers.Interaction) bool { return slices.Contains(i.ACRValues, acrPasskey) }
+// wants tells whether the client asks for a class: what it insists on counts
+// more than what it wishes for.
+func wants(i *handlers.Interaction, acr string) bool {
+	if len(i.EssentialACR) > 0 {
+		return slices.Contains(i.EssentialACR, acr)
+	}
+	return slices.Contains(i.ACRValues, acr)
+}
 
 func (s *site) byPassword(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
 	name := r.PostForm.Get("username")
-	key := "password " + middleware.RemoteAddr(r).String() + " " + name
-	if s.throttled(w, r, i, key) {
+	if s.throttled(w, i, i.Try(r, name)) {
 		return
 	}
 	u := s.users.checkPassword(name, r.PostForm.Get("password"))
 	if u == nil {
+		i.Failed(r)
 		s.ask(w, i, challenge{}, view{Name: name, Problem: "Wrong name or password."})
 		return
 	}
-	s.tries.Undo(r.Context(), key)
 	amr := []string{"pwd"}
-	if wantsPasskey(i) && s.users.hasPasskey(u) {
+	if wants(i, acrPasskey) && s.users.hasPasskey(u) {
 		s.ask(w, i, challenge{user: u, before: amr, touch: true}, view{})
 		return
 	}
@@ -96,7 +93,7 @@ func (s *site) byPassword(w http.ResponseWriter, r *http.Request, i *handlers.In
 }
 
 func (s *site) byPasskey(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
-	if s.throttled(w, r, i, "passkey "+i.ID) {
+	if _, wait := s.tries.Allow(r.Context(), i.ID); s.throttled(w, i, wait) {
 		return
 	}
 	c := s.open.take(i.ID) // whatever comes of it, this challenge is spent
@@ -115,21 +112,20 @@ func (s *site) byPasskey(w http.ResponseWriter, r *http.Request, i *handlers.Int
 	}
 	slices.Sort(amr)
 	acr := acrPasskey
-	if !wantsPasskey(i) && slices.Contains(i.ACRValues, acrBasic) {
+	if !wants(i, acrPasskey) && wants(i, acrBasic) {
 		acr = acrBasic // the stronger proof covers the weaker one, and the client knows only that
 	}
 	i.Login(w, r, handlers.Login{Subject: u.subject, ACR: acr, AMR: slices.Compact(amr)})
 }
 
-// throttled counts a try, and draws the page if there were too many.
-func (s *site) throttled(w http.ResponseWriter, r *http.Request, i *handlers.Interaction, key string) bool {
-	ok, wait := s.tries.Allow(r.Context(), key)
-	if !ok {
+// throttled draws the page if there were too many tries.
+func (s *site) throttled(w http.ResponseWriter, i *handlers.Interaction, wait time.Duration) bool {
+	if wait > 0 {
 		seconds := int(wait/time.Second) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		s.ask(w, i, challenge{}, view{status: http.StatusTooManyRequests, Problem: fmt.Sprintf("Too many tries. Please wait %d seconds.", seconds)})
 	}
-	return !ok
+	return wait > 0
 }
 
 // ask draws the page with a question to a passkey, from now on the only one that
