@@ -153,8 +153,9 @@ func rotateKeys(ctx context.Context, o options, std streams) error {
 
 func newLog(cfg *config, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: cfg.Log.level}
+	var h slog.Handler = slog.NewTextHandler(w, o)
 	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+		h = slog.NewJSONHandler(w, o)
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(middleware.Redact(h)) // the kit logs no secret; what else runs here might
 }
