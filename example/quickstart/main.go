@@ -20,6 +20,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/idpkit/idpkit/middleware"
 )
 
 func main() {
