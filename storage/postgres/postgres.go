@@ -41,7 +41,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts ...Option) (*Storage, err
 	return &Storage{
 		pool: pool,
 		get:  o.sql(`SELECT ` + fields + ` FROM idpkit.records WHERE idpkit.on_primary() AND shard = $1 AND kind = $2 AND key = $3`),
-		find: o.sql(`SELECT id, shard, key, ` + fields + ` FROM idpkit.records WHERE idpkit.on_primary() AND kind = $1 AND id > $2`),
+		find: o.sql(`SELECT id, shard, key, ` + fields + ` FROM idpkit.find_v1($1, $2, $3, $4, $5, $6, $7)`),
 		// A procedure is called with something in the place of each result.
 		commit: o.sql(`CALL idpkit.commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12` + strings.Repeat(`, NULL`, 9) + `)`),
 		purge:  o.sql(`CALL idpkit.purge_v1($1, $2, NULL)`),
@@ -73,21 +73,10 @@ func (s *Storage) Find(ctx context.Context, q storage.Query) (storage.Page, erro
 			return storage.Page{}, fmt.Errorf("%w: the cursor is not from a page of this storage", storage.ErrInvalid)
 		}
 	}
-	query, args := s.find, []any{[]byte(q.Kind), after, q.Limit + 1}
-	for _, c := range []struct{ name, value string }{{"grant_", q.Grant}, {"session", q.Session}, {"subject", q.Subject}, {"client", q.Client}} {
-		if c.value == "" {
-			continue
-		}
-		condition := " AND %s = $%d" // of the narrowest column, whose index it is
-		if len(args) > 3 {
-			condition = " AND (%s = $%d) IS TRUE" // this the planner takes to no other index
-		}
-		args = append(args, []byte(c.value))
-		query += fmt.Sprintf(condition, c.name, len(args))
-	}
+	args := []any{[]byte(q.Kind), after, q.Limit + 1, null(q.Grant), null(q.Session), null(q.Subject), null(q.Client)}
 	var page storage.Page
 	var last int64
-	err = s.run(ctx, "find", query+" ORDER BY id LIMIT $3", args, func(rows pgx.Rows) error {
+	err = s.run(ctx, "find", s.find, args, func(rows pgx.Rows) error {
 		var id int64
 		var key []byte
 		ref := storage.Ref{Kind: q.Kind}
@@ -125,11 +114,7 @@ func (s *Storage) Commit(ctx context.Context, ops ...storage.Op) error {
 		r := &op.Record
 		verbs, versions = append(verbs, int16(op.Verb)), append(versions, r.Version)
 		for c, v := range [...]string{string(r.Kind), r.Key, r.Subject, r.Client, r.Session, r.Grant} {
-			var null []byte
-			if v != "" {
-				null = []byte(v)
-			}
-			text[c] = append(text[c], null)
+			text[c] = append(text[c], null(v))
 		}
 		var expires *time.Time
 		if t := storage.Time(r.ExpiresAt); !t.IsZero() {
@@ -246,6 +231,14 @@ func undone(err error) bool {
 func isCode(err error, codes ...string) bool {
 	e := (*pgconn.PgError)(nil)
 	return errors.As(err, &e) && slices.Contains(codes, e.Code)
+}
+
+// null makes an empty column NULL, which costs no index entry.
+func null(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
 }
 
 // scan reads what before names and then fields. It returns nil if they are

@@ -56,6 +56,23 @@ BEGIN
 	RETURN true;
 END $$;
 
+-- Returns the rows that have all the values that are not NULL, in the order of
+-- id. The index of the narrowest column leads, the others only filter; no
+-- statistics, which may be old, can lead elsewhere.
+CREATE FUNCTION idpkit.find_v1(at_kind bytea, after bigint, most bigint, by_grant bytea, by_session bytea, by_subject bytea, by_client bytea)
+RETURNS SETOF idpkit.records LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+BEGIN
+	RETURN QUERY EXECUTE 'SELECT * FROM idpkit.records WHERE idpkit.on_primary() AND kind = $1 AND id > $2 AND ' || CASE
+		WHEN by_grant   IS NOT NULL THEN 'grant_ = $4'
+		WHEN by_session IS NOT NULL THEN 'session = $5'
+		WHEN by_subject IS NOT NULL THEN 'subject = $6'
+		ELSE 'client = $7' END || '
+		AND ($5 IS NULL OR (session = $5) IS TRUE) AND ($6 IS NULL OR (subject = $6) IS TRUE) AND ($7 IS NULL OR (client = $7) IS TRUE)
+		ORDER BY id LIMIT $3'
+	USING at_kind, after, most, by_grant, by_session, by_subject, by_client;
+END $$;
+
 -- Applies the ops, or says which of them failed and shows that row as it is.
 -- Arrays have one element for each op, in the caller's order; lock_order has
 -- their places, from 0, in the order of locking. failed is the place of the
