@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 // What the conformance suite's browser script looks for is on our pages.
@@ -31,49 +33,47 @@ func TestConformanceDescription(t *testing.T) {
 	}
 	decode(t, string(text), &d)
 	r := start(t, t.TempDir())
-	at := func(what string, p page, glob string, status int) {
+	at := func(what string, p handlerstest.Page, glob string, status int) {
 		t.Helper()
-		if !strings.HasPrefix(p.url, r.issuer+strings.TrimSuffix(glob, "*")) || p.status != status {
-			t.Errorf("%s: status %d at %s, want %d at %s", what, p.status, p.url, status, glob)
+		if !strings.HasPrefix(p.URL.String(), r.issuer+strings.TrimSuffix(glob, "*")) || p.Status != status {
+			t.Errorf("%s: status %d at %s, want %d at %s", what, p.Status, p.URL.String(), status, glob)
 		}
 	}
-	shows := func(what string, p page, re string) {
+	shows := func(what string, p handlerstest.Page, re string) {
 		t.Helper()
-		text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(p.body, " ")
+		text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(p.Body, " ")
 		if !regexp.MustCompile(re).MatchString(text) {
-			t.Errorf("%s does not show %q:\n%s", what, re, p.body)
+			t.Errorf("%s does not show %q:\n%s", what, re, p.Body)
 		}
 	}
-	elements := func(what string, p page, commands ...[]string) {
+	elements := func(what string, p handlerstest.Page, commands ...[]string) {
 		t.Helper()
 		for _, c := range commands {
-			if c[1] != "id" || !strings.Contains(p.body, `id="`+c[2]+`"`) {
-				t.Errorf("%s has no element for %v:\n%s", what, c, p.body)
+			if c[1] != "id" || !strings.Contains(p.Body, `id="`+c[2]+`"`) {
+				t.Errorf("%s has no element for %v:\n%s", what, c, p.Body)
 			}
 		}
 	}
 
 	b, a := newBrowser(r), newApp(r)
-	login := b.get(a.push(nil))
+	login := a.Begin(b, "prompt", "consent")
 	at("login page", login, d.Page, 200)
 	shows("login page", login, d.LoginRE)
 	elements("login page", login, append(d.Login, d.Reject...)...)
-	consent := b.signIn(login, d.Login[0][3], d.Login[1][3])
+	consent := b.SignIn(login, d.Login[0][3], d.Login[1][3])
 	at("consent page", consent, d.ConsentPage, 200)
 	elements("consent page", consent, append(d.Consent, d.Reject...)...)
-	if done := b.press(consent, "deny", nil); !strings.Contains(done.location, "error=access_denied") {
-		t.Errorf("after Cancel: %s", done.location)
-	}
-	wrong := b.get("/authorize?client_id=" + spaClient + "&response_type=code&redirect_uri=https%3A%2F%2Felsewhere.example")
+	a.WantError(b.Submit(consent, do("deny")), "access_denied")
+	wrong := b.Get("/authorize?client_id=" + spaClient + "&response_type=code&redirect_uri=https%3A%2F%2Felsewhere.example")
 	at("error page", wrong, d.Authorize, 400)
 	shows("error page", wrong, d.ErrorRE)
-	confirm := b.get("/logout")
+	confirm := b.Get("/logout")
 	at("logout page", confirm, d.EndSession, 200)
 	elements("logout page", confirm, d.LogoutConfirm...)
-	out := b.press(confirm, "logout", nil)
+	out := b.Submit(confirm, do("logout"))
 	at("signed out", out, d.EndSession, 200)
 	shows("signed out", out, d.LogoutDoneRE)
-	bad := b.get("/logout?" + url.Values{"id_token_hint": {"x.y.z"}}.Encode())
+	bad := b.Get("/logout?" + url.Values{"id_token_hint": {"x.y.z"}}.Encode())
 	at("bad logout", bad, d.EndSession, 400)
 	shows("bad logout", bad, d.LogoutErrorRE)
 }

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 // stage is what a worker waits for an answer to; whatever it waits for when the
@@ -45,9 +47,9 @@ const (
 type family struct {
 	client   party
 	verifier string
-	uri      string // where the browser goes
-	prompt   bool   // asks for the consent page in any case
-	page     *page  // the consent page
+	uri      string             // where the browser goes
+	prompt   bool               // asks for the consent page in any case
+	page     *handlerstest.Page // the consent page
 	code     string
 	redeemed bool
 	access   []string
@@ -77,8 +79,8 @@ type worker struct {
 }
 
 // surprise is an answer that a healthy provider does not give.
-func surprise(what string, p page) error {
-	return fmt.Errorf("%s: status %d at %s, Location %q: %.300s", what, p.status, p.url, p.location, p.body)
+func surprise(what string, p handlerstest.Page) error {
+	return fmt.Errorf("%s: status %d at %s, Location %q: %s", what, p.Status, p.URL, location(p), p)
 }
 
 // begin and done frame every request.
@@ -103,7 +105,7 @@ func (w *worker) push(f *family) error {
 	var v struct {
 		RequestURI string `json:"request_uri"`
 	}
-	if p.status != http.StatusCreated || json.Unmarshal([]byte(p.body), &v) != nil || v.RequestURI == "" {
+	if p.Status != http.StatusCreated || json.Unmarshal([]byte(p.Body), &v) != nil || v.RequestURI == "" {
 		return surprise("push", p)
 	}
 	f.uri = w.issuer + "/authorize?" + url.Values{"client_id": {f.client.id}, "request_uri": {v.RequestURI}}.Encode()
@@ -134,7 +136,7 @@ func (f *family) beforeConsent() stage {
 }
 
 // lead goes on from where the authorization endpoint has led.
-func (w *worker) lead(f *family, p page) error {
+func (w *worker) lead(f *family, p handlerstest.Page) error {
 	if at(p, "/login") {
 		if w.session {
 			return surprise("an acknowledged sign-in is forgotten", p)
@@ -145,7 +147,7 @@ func (w *worker) lead(f *family, p page) error {
 		if p, err = w.signIn(p); err != nil {
 			return err
 		}
-		if at(p, "/login") && p.status != http.StatusSeeOther {
+		if at(p, "/login") && p.Status != http.StatusSeeOther {
 			return surprise("the password is not taken", p)
 		}
 	}
@@ -178,20 +180,20 @@ func (w *worker) allow(f *family) error {
 	return w.take(f, p)
 }
 
-func (w *worker) take(f *family, p page) error {
+func (w *worker) take(f *family, p handlerstest.Page) error {
 	f.code, f.login = param(p, "code"), w.logins
 	w.answered = append(w.answered, f.uri)
 	w.done()
 	return nil
 }
 
-func (w *worker) askToken(f *family, form url.Values) (page, error) {
+func (w *worker) askToken(f *family, form url.Values) (handlerstest.Page, error) {
 	p, err := f.client.ask(w.api, w.issuer+"/token", form)
 	if err != nil || !is200(p) {
 		return p, err
 	}
 	var got tokens
-	if json.Unmarshal([]byte(p.body), &got) != nil || got.Access == "" || got.Refresh == "" {
+	if json.Unmarshal([]byte(p.Body), &got) != nil || got.Access == "" || got.Refresh == "" {
 		return p, surprise("token", p)
 	}
 	f.access, f.refresh = append(f.access, got.Access), append(f.refresh, got.Refresh)
@@ -201,11 +203,11 @@ func (w *worker) askToken(f *family, form url.Values) (page, error) {
 	return p, nil
 }
 
-func (w *worker) redeem(f *family) (page, error) {
+func (w *worker) redeem(f *family) (handlerstest.Page, error) {
 	return w.askToken(f, url.Values{"grant_type": {"authorization_code"}, "code": {f.code}, "redirect_uri": {f.client.redirect}, "code_verifier": {f.verifier}})
 }
 
-func (w *worker) renew(f *family, token string) (page, error) {
+func (w *worker) renew(f *family, token string) (handlerstest.Page, error) {
 	return w.askToken(f, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
 }
 
@@ -217,7 +219,7 @@ func (w *worker) revoke(f *family, token string) error {
 	return err
 }
 
-func (w *worker) userinfo(token string) (page, error) {
+func (w *worker) userinfo(token string) (handlerstest.Page, error) {
 	return fetch(w.api, http.MethodGet, w.issuer+"/userinfo", nil, "Authorization", "Bearer "+token)
 }
 
@@ -312,11 +314,11 @@ func (w *worker) end(f *family, how stage) error {
 			return surprise("account page", p)
 		}
 		w.session, w.unsure = true, false
-		if strings.Contains(p.body, `value="`+f.client.id+`"`) { // else an earlier try has done it
+		if strings.Contains(p.Body, `value="`+f.client.id+`"`) { // else an earlier try has done it
 			if p, err = w.press(p, "revoke", url.Values{"grant": {f.client.id}}); err != nil {
 				return err
 			}
-			if !is200(p) || !strings.Contains(p.body, "no longer has access") {
+			if !is200(p) || !strings.Contains(p.Body, "no longer has access") {
 				return surprise("disconnect", p)
 			}
 		}
@@ -326,7 +328,7 @@ func (w *worker) end(f *family, how stage) error {
 		if err != nil {
 			return err
 		}
-		if p.status != http.StatusSeeOther || !strings.HasPrefix(p.location, f.client.redirect) {
+		if p.Status != http.StatusSeeOther || !strings.HasPrefix(location(p), f.client.redirect) {
 			return surprise("logout", p)
 		}
 		w.session = false
@@ -452,7 +454,7 @@ func (w *worker) settle() error {
 		switch {
 		case is200(me) && is200(again):
 			return w.end(f, revoking)
-		case me.status == http.StatusUnauthorized && invalidGrant(again):
+		case me.Status == http.StatusUnauthorized && invalidGrant(again):
 			w.bury(is(f))
 			return nil
 		}
@@ -530,7 +532,7 @@ func (w *worker) account(all bool) error {
 
 func (w *worker) refused(access string) error {
 	p, err := w.userinfo(access)
-	if err == nil && p.status != http.StatusUnauthorized {
+	if err == nil && p.Status != http.StatusUnauthorized {
 		err = surprise("a revoked access token", p)
 	}
 	return err

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 const detail = `[{"type":"account_access","actions":["list_accounts","read_balances"],"locations":["https://bank.example/"]}]`
@@ -17,25 +18,18 @@ func TestGoldenFlow(t *testing.T) {
 	r := start(t, t.TempDir())
 	b, a := newBrowser(r), newApp(r)
 
-	login := b.get(a.push(url.Values{"authorization_details": {detail}}))
-	has(t, "login page", login, 200, "Ledger")
-	if !strings.HasPrefix(login.url, r.issuer+"/login?") {
-		t.Errorf("login page is at %s", login.url)
+	login := a.Begin(b, "authorization_details", detail, "prompt", "consent").Want(200, "Ledger")
+	if login.URL.Path != "/login" {
+		t.Errorf("login page is at %s", login.URL)
 	}
-	has(t, "wrong password", b.signIn(login, "alice", "looking-glass"), 200, "not right")
-	has(t, "unknown user", b.signIn(login, "carroll", "wonderland"), 200, "not right")
-	consent := b.signIn(login, "alice", "wonderland")
-	has(t, "consent page", consent, 200, "Alice Liddell", "Use the demo API for you", "Access to your bank accounts",
+	b.SignIn(login, "alice", "looking-glass").Want(200, "not right")
+	b.SignIn(login, "carroll", "wonderland").Want(200, "not right")
+	consent := b.SignIn(login, "alice", "wonderland").Want(200, "Alice Liddell", "Use the demo API for you", "Access to your bank accounts",
 		"It may: list your accounts, see balances", "At: https://bank.example/")
-	done := b.press(consent, "allow", nil)
-	has(t, "answer", done, 303)
-	a.redeem(done.location)
+	form := a.CodeRequest(b.Submit(consent, do("allow")))
+	first := a.Tokens(form)
 
-	me := a.ask(http.MethodGet, "/api/me", nil, a.Access)
-	has(t, "api", me, 200)
-	if got := me.header.Get("Access-Control-Allow-Origin"); got != spaOrigin {
-		t.Errorf("api: Access-Control-Allow-Origin %q", got)
-	}
+	me := a.Call(http.MethodGet, "/api/me", first.Access).Want(200)
 	var who struct {
 		Sub      string           `json:"sub"`
 		ClientID string           `json:"client_id"`
@@ -43,37 +37,34 @@ func TestGoldenFlow(t *testing.T) {
 		Details  []map[string]any `json:"authorization_details"`
 		Time     string           `json:"time"`
 	}
-	decode(t, me.body, &who)
+	me.Decode(&who)
 	if who.Sub != "alice" || who.ClientID != spaClient || who.Scope != "openid offline_access profile email api" || who.Time == "" ||
 		len(who.Details) != 1 || who.Details[0]["type"] != "account_access" {
-		t.Errorf("api: %s", me.body)
+		t.Errorf("api: %s", me.Body)
 	}
-	has(t, "userinfo", a.ask(http.MethodGet, "/userinfo", nil, a.Access), 200, `"name":"Alice Liddell"`, `"email":"alice@example.com"`, `"birthdate":"1852-05-04"`)
+	if claims := a.UserInfo(first); claims["name"] != "Alice Liddell" || claims["email"] != "alice@example.com" || claims["birthdate"] != "1852-05-04" {
+		t.Errorf("userinfo: %v", claims)
+	}
 
-	old := a.Refresh
-	has(t, "refresh", a.refresh(a.Refresh), 200)
-	if a.Refresh == old {
+	second := a.Refresh(first)
+	if second.Refresh == first.Refresh {
 		t.Error("the refresh token was not rotated")
 	}
 
-	account := b.get("/account")
-	has(t, "account page", account, 200, "Ledger", "Alice Liddell", "Use the demo API for you", "Disconnect")
-	after := b.press(account, "revoke", nil)
-	has(t, "account page after", after, 200, "Ledger</bdi> no longer has access", "No application is connected")
-	if again := b.get("/account"); strings.Contains(again.body, "no longer") {
+	account := b.Get("/account").Want(200, "Ledger", "Alice Liddell", "Use the demo API for you", "Disconnect")
+	b.Submit(account, do("revoke")).Want(200, "Ledger</bdi> no longer has access", "No application is connected")
+	if again := b.Get("/account"); strings.Contains(again.Body, "no longer") {
 		t.Error("the account page says it twice")
 	}
-	has(t, "refresh after disconnection", a.refresh(a.Refresh), 400, "invalid_grant")
-	has(t, "api after disconnection", a.ask(http.MethodGet, "/api/me", nil, a.Access), 401, "invalid_token")
+	refresh(a, second).WantError(400, "invalid_grant")
+	a.Call(http.MethodGet, "/api/me", second.Access).Want(401, "invalid_token")
 
-	bye := b.get("/logout?" + url.Values{"id_token_hint": {a.ID}, "post_logout_redirect_uri": {spaRedirect}, "state": {"s"}}.Encode())
-	has(t, "logout", bye, 303)
-	if bye.location != spaRedirect+"?state=s" {
-		t.Errorf("logout goes to %s", bye.location)
+	if bye := a.LogOut(b, second); bye.Leaves == nil {
+		t.Errorf("logout stays: %s", bye)
 	}
-	has(t, "after logout", b.get("/account"), 200, "Sign in")
+	b.Get("/account").Want(200, "Sign in")
 
-	for _, secret := range []string{"wonderland", a.Access, a.Refresh, old, a.ID, a.verifier} {
+	for _, secret := range []string{"wonderland", first.Access, first.Refresh, second.Access, second.Refresh, second.ID, form.Get("code_verifier")} {
 		if strings.Contains(r.log.String(), secret) {
 			t.Errorf("the log holds %.12s…", secret)
 		}
@@ -94,18 +85,16 @@ func TestAccountSignIn(t *testing.T) {
 			t.Parallel()
 			r := start(t, t.TempDir(), c.change)
 			b := newBrowser(r)
-			login := b.get("/account")
-			has(t, "login page", login, 200, "Sign in", "Quickstart")
-			list := b.signIn(login, "bob", "wonderland")
-			has(t, "account page", list, 200, "Bob Builder", "No application is connected")
-			if list.url != r.issuer+"/account" {
-				t.Errorf("ended at %s", list.url)
+			login := b.Get("/account").Want(200, "Sign in", "Quickstart")
+			list := b.SignIn(login, "bob", "wonderland").Want(200, "Bob Builder", "No application is connected")
+			if list.URL.String() != r.issuer+"/account" {
+				t.Errorf("ended at %s", list.URL)
 			}
 
 			b = newBrowser(r)
-			home := b.press(b.get("/account"), "deny", nil)
-			if has(t, "home", home, 200, "An OpenID provider"); home.url != r.issuer+"/" {
-				t.Errorf("after Cancel at %s", home.url)
+			home := b.Submit(b.Get("/account"), do("deny")).Want(200, "An OpenID provider")
+			if home.URL.String() != r.issuer+"/" {
+				t.Errorf("after Cancel at %s", home.URL)
 			}
 		})
 	}
@@ -115,49 +104,47 @@ func TestAccountRefuses(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir())
 	b, a := newBrowser(r), newApp(r)
-	a.redeem(b.press(b.signIn(b.get(a.push(nil)), "alice", "wonderland"), "allow", nil).location)
-	list := b.get("/account")
+	alices := connect(a, b, "alice")
+	list := b.Get("/account")
 
 	mallory, theirs := newBrowser(r), newApp(r)
-	theirs.redeem(mallory.press(mallory.signIn(mallory.get(theirs.push(nil)), "bob", "wonderland"), "allow", nil).location)
-	other := mallory.get("/account")
+	bobs := connect(theirs, mallory, "bob")
+	other := mallory.Get("/account")
 
 	for _, c := range []struct {
 		name   string
-		b      *browser
-		from   page
+		b      *handlerstest.Browser
+		from   handlerstest.Page
 		fields url.Values
-		change func(*http.Request)
-		status int
+		header []string
 	}{
-		{"no csrf", b, list, url.Values{"csrf": {""}}, nil, 400},
-		{"wrong csrf", b, list, url.Values{"csrf": {"AAAA"}}, nil, 400},
-		{"another browser's form", b, other, nil, nil, 400},
-		{"another site", b, list, nil, func(r *http.Request) {
-			r.Header.Set("Sec-Fetch-Site", "cross-site")
-			r.Header.Set("Origin", "https://evil.example")
-		}, 400},
-		{"no client", b, list, url.Values{"grant": {""}}, nil, 400},
-		{"another button", b, list, url.Values{"do": {"delete"}}, nil, 400},
-		{"in the query", b, list, nil, func(r *http.Request) { r.URL.RawQuery = "grant=x" }, 400},
-		{"signed out", newBrowser(r), list, nil, nil, 400},
+		{name: "no csrf", b: b, from: list, fields: url.Values{"csrf": {""}}},
+		{name: "wrong csrf", b: b, from: list, fields: url.Values{"csrf": {"AAAA"}}},
+		{name: "another browser's form", b: b, from: other},
+		{name: "another site", b: b, from: list, header: []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}},
+		{name: "no client", b: b, from: list, fields: url.Values{"grant": {""}}},
+		{name: "another button", b: b, from: list, fields: do("delete")},
+		{name: "signed out", b: newBrowser(r), from: list},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var change []func(*http.Request)
-			if c.change != nil {
-				change = append(change, c.change)
-			}
-			if p := c.b.press(c.from, "revoke", c.fields, change...); p.status != c.status || strings.Contains(p.body, "no longer") {
-				t.Errorf("status %d, want %d: %s", p.status, c.status, p.body)
+			if p := c.b.In(t).Forge(c.from, c.fields, c.header...).Want(400); strings.Contains(p.Body, "no longer") {
+				t.Errorf("disconnected: %s", p)
 			}
 		})
 	}
-	has(t, "refresh of alice", a.refresh(a.Refresh), 200)
-	has(t, "refresh of bob", theirs.refresh(theirs.Refresh), 200)
+	t.Run("in the query", func(t *testing.T) {
+		f, err := list.Form(do("revoke"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := b.In(t)
+		b.Do(b.Request(http.MethodPost, "/account?grant=x", f.Values.Encode(), "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")).Want(400)
+	})
+	alices, bobs = a.Refresh(alices), theirs.Refresh(bobs)
 
-	has(t, "disconnect", mallory.press(mallory.get("/account"), "revoke", nil), 200, "no longer")
-	has(t, "refresh of alice after bob's disconnection", a.refresh(a.Refresh), 200)
-	has(t, "refresh of bob after it", theirs.refresh(theirs.Refresh), 400, "invalid_grant")
+	mallory.Submit(mallory.Get("/account"), do("revoke")).Want(200, "no longer")
+	a.Refresh(alices)
+	refresh(theirs, bobs).WantError(400, "invalid_grant")
 }
 
 func TestAccountCallbackRefuses(t *testing.T) {
@@ -171,8 +158,8 @@ func TestAccountCallbackRefuses(t *testing.T) {
 		"denied for nobody":               "?error=access_denied&iss=" + iss,
 		"an answer of another provider's": "?code=x&state=y&iss=https%3A%2F%2Fevil.example",
 	} {
-		if p := newBrowser(r).get("/account/callback" + query); p.status != 400 {
-			t.Errorf("%s: status %d", name, p.status)
+		if p := newBrowser(r).Get("/account/callback" + query); p.Status != 400 {
+			t.Errorf("%s: %s", name, p)
 		}
 	}
 }
@@ -183,25 +170,21 @@ func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir)
 	b, a := newBrowser(r), newApp(r)
-	a.redeem(b.press(b.signIn(b.get(a.push(nil)), "alice", "wonderland"), "allow", nil).location)
-	first := a.Refresh
-	has(t, "refresh", a.refresh(first), 200)
-	second := a.Refresh
-	has(t, "second refresh", a.refresh(second), 200)
-	keys := b.get("/jwks").body
+	first := connect(a, b, "alice")
+	live := a.Refresh(a.Refresh(first))
+	keys := b.Get("/jwks").Body
 
 	r = r.again(dir)
-	if got := b.get("/jwks").body; got != keys {
+	if got := b.Get("/jwks").Body; got != keys {
 		t.Errorf("keys changed from %s to %s", keys, got)
 	}
-	has(t, "api", a.ask(http.MethodGet, "/api/me", nil, a.Access), 200)
-	has(t, "session", b.get("/account"), 200, "Alice Liddell")
-	live := a.Refresh
-	has(t, "refresh after restart", a.refresh(live), 200)
+	a.Call(http.MethodGet, "/api/me", live.Access).Want(200)
+	b.Get("/account").Want(200, "Alice Liddell")
+	live = a.Refresh(live)
 
 	r.again(dir)
-	has(t, "replay of the first", a.refresh(first), 400, "invalid_grant")
-	has(t, "the family after a replay", a.refresh(a.Refresh), 400, "invalid_grant")
+	refresh(a, first).WantError(400, "invalid_grant")
+	refresh(a, live).WantError(400, "invalid_grant") // the family after a replay
 }
 
 // What a page or document says comes from the configuration, never from the
@@ -218,19 +201,20 @@ func TestHostHeader(t *testing.T) {
 		for _, h := range []string{"X-Forwarded-Host", "X-Forwarded-Server", "X-Original-Host", "Forwarded", "X-Forwarded-Prefix"} {
 			req.Header.Set(h, "host=evil.example;for=evil.example")
 		}
-		b := newBrowser(r)
-		b.c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		p := b.do(req)
-		if strings.Contains(p.body, "evil.example") {
+		p, err := ask(newClient(t, r.issuer, nil, false, nil), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(p.Body, "evil.example") {
 			t.Errorf("%s: the body names the host of the request", path)
 		}
-		for name, values := range p.header {
+		for name, values := range p.Header {
 			if strings.Contains(strings.Join(values, " "), "evil") {
 				t.Errorf("%s: header %s: %q", path, name, values)
 			}
 		}
-		if p.location != "" && !strings.HasPrefix(p.location, "/") {
-			t.Errorf("%s: leaves to %s", path, p.location)
+		if to := location(p); to != "" && !strings.HasPrefix(to, "/") {
+			t.Errorf("%s: leaves to %s", path, to)
 		}
 	}
 }
@@ -240,32 +224,20 @@ func TestIssuerPath(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir(), func(c *config) { c.Issuer += "/tenant" })
 	b := newBrowser(r)
-	has(t, "landing page", b.get("/tenant/"), 200, `href="/tenant/account"`, `href="/tenant/jwks"`)
-	login := b.get("/tenant/account")
-	has(t, "login page", login, 200, "Sign in")
-	if list := b.signIn(login, "alice", "wonderland"); list.url != r.issuer+"/tenant/account" || !strings.Contains(list.body, "Alice Liddell") {
-		t.Errorf("ended at %s:\n%s", list.url, list.body)
+	b.Get("/tenant/").Want(200, `href="/tenant/account"`, `href="/tenant/jwks"`)
+	login := b.Get("/tenant/account").Want(200, "Sign in")
+	if list := b.SignIn(login, "alice", "wonderland").Want(200, "Alice Liddell"); list.URL.Path != "/tenant/account" {
+		t.Errorf("ended at %s", list.URL)
 	}
-	has(t, "outside", b.get("/account"), 404)
+	b.Get("/account").Want(404)
 }
 
 // A sign-in by password has the first of acr_values.
 func TestACR(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir(), func(c *config) { c.ACRValues = []string{"urn:example:password", "urn:example:two"} })
-	b, a := newBrowser(r), newApp(r)
-	consent := b.signIn(b.get(a.push(url.Values{"acr_values": {"urn:example:two urn:example:password"}})), "alice", "wonderland")
-	a.redeem(b.press(consent, "allow", nil).location)
-	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(a.ID, ".")[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var claims struct {
-		ACR string   `json:"acr"`
-		AMR []string `json:"amr"`
-	}
-	decode(t, string(payload), &claims)
-	if claims.ACR != "urn:example:password" || len(claims.AMR) != 1 || claims.AMR[0] != "pwd" {
-		t.Errorf("ID token: %s", payload)
+	claims := newApp(r).SignIn(newBrowser(r), "alice", "wonderland", "acr_values", "urn:example:two urn:example:password").Claims
+	if amr, ok := claims["amr"].([]any); claims["acr"] != "urn:example:password" || !ok || len(amr) != 1 || amr[0] != "pwd" {
+		t.Errorf("ID token: %v", claims)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/idpkit/idpkit/handlers"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 )
 
 // runProgram runs the program with the input and returns what it said.
@@ -276,19 +277,19 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir())
 	b := newBrowser(r)
-	has(t, "healthz", b.get("/healthz"), 200, "ok")
-	has(t, "readyz", b.get("/readyz"), 200, "ok")
+	b.Get("/healthz").Want(200, "ok")
+	b.Get("/readyz").Want(200, "ok")
 	req, err := http.NewRequest(http.MethodPost, r.issuer+"/healthz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	has(t, "POST", b.do(req), 405)
+	b.Do(req).Want(405)
 	if err := r.s.close(); err != nil { // the database goes away
 		t.Fatal(err)
 	}
-	has(t, "healthz without a database", b.get("/healthz"), 200)
-	if p := b.get("/readyz"); p.status != 503 || p.body != "not ready\n" {
-		t.Errorf("readyz without a database: %d %s", p.status, p.body)
+	b.Get("/healthz").Want(200)
+	if p := b.Get("/readyz"); p.Status != 503 || p.Body != "not ready\n" {
+		t.Errorf("readyz without a database: %d %s", p.Status, p.Body)
 	}
 }
 
@@ -296,12 +297,12 @@ func TestLanding(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir(), func(c *config) { c.Name = "<b>Name</b>" })
 	b := newBrowser(r)
-	p := b.get("/")
-	has(t, "landing page", p, 200, "&lt;b&gt;Name", `href="/account"`, `href="/.well-known/openid-configuration"`, r.issuer, spaClient, `href="/logout"`)
-	if csp := p.header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; style-src 'nonce-") || p.header.Get("X-Frame-Options") != "DENY" {
-		t.Errorf("headers: %v", p.header)
+	p := b.Get("/")
+	p.Want(200, "&lt;b&gt;Name", `href="/account"`, `href="/.well-known/openid-configuration"`, r.issuer, spaClient, `href="/logout"`)
+	if csp := p.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; style-src 'nonce-") || p.Header.Get("X-Frame-Options") != "DENY" {
+		t.Errorf("headers: %v", p.Header)
 	}
-	has(t, "elsewhere", b.get("/elsewhere"), 404)
+	b.Get("/elsewhere").Want(404)
 }
 
 func TestFeatures(t *testing.T) {
@@ -309,10 +310,10 @@ func TestFeatures(t *testing.T) {
 	r := start(t, t.TempDir(), func(c *config) { c.Features = features{} })
 	b := newBrowser(r)
 	for _, path := range []string{"/account", "/account/callback", "/api/me", "/logout"} {
-		has(t, path, b.get(path), 404)
+		b.Get(path).Want(404)
 	}
-	if p := b.get("/"); strings.Contains(p.body, "/account") || strings.Contains(p.body, "/api/me") || strings.Contains(p.body, "logout") {
-		t.Errorf("the landing page links what is not there: %s", p.body)
+	if p := b.Get("/"); strings.Contains(p.Body, "/account") || strings.Contains(p.Body, "/api/me") || strings.Contains(p.Body, "logout") {
+		t.Errorf("the landing page links what is not there: %s", p.Body)
 	}
 }
 
@@ -320,7 +321,7 @@ func TestDemoAPI(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir())
 	b := newBrowser(r)
-	preflight := func(origin string) page {
+	preflight := func(origin string) handlerstest.Page {
 		req, err := http.NewRequest(http.MethodOptions, r.issuer+"/api/me", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -328,19 +329,19 @@ func TestDemoAPI(t *testing.T) {
 		req.Header.Set("Origin", origin)
 		req.Header.Set("Access-Control-Request-Method", "GET")
 		req.Header.Set("Access-Control-Request-Headers", "authorization")
-		return b.do(req)
+		return b.Do(req)
 	}
-	if p := preflight(spaOrigin); p.status != 204 || p.header.Get("Access-Control-Allow-Origin") != spaOrigin || p.header.Get("Access-Control-Allow-Headers") != "authorization" {
-		t.Errorf("preflight: %d %v", p.status, p.header)
+	if p := preflight(spaOrigin); p.Status != 204 || p.Header.Get("Access-Control-Allow-Origin") != spaOrigin || p.Header.Get("Access-Control-Allow-Headers") != "authorization" {
+		t.Errorf("preflight: %d %v", p.Status, p.Header)
 	}
-	if p := preflight("https://evil.example"); p.header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("preflight of a stranger: %v", p.header)
+	if p := preflight("https://evil.example"); p.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("preflight of a stranger: %v", p.Header)
 	}
 	a := newApp(r)
-	if p := a.ask(http.MethodGet, "/api/me", nil, ""); p.status != 401 || p.header.Get("WWW-Authenticate") == "" || p.header.Get("Access-Control-Allow-Origin") != spaOrigin {
-		t.Errorf("without a token: %d %v", p.status, p.header)
+	if p := b.Do(b.Request(http.MethodGet, "/api/me", "", "Origin", spaOrigin)); p.Status != 401 || p.Header.Get("WWW-Authenticate") == "" || p.Header.Get("Access-Control-Allow-Origin") != spaOrigin {
+		t.Errorf("without a token: %d %v", p.Status, p.Header)
 	}
-	has(t, "with a wrong token", a.ask(http.MethodGet, "/api/me", nil, "at_x"), 401, "invalid_token")
+	a.Call(http.MethodGet, "/api/me", "at_x").Want(401, "invalid_token")
 }
 
 // The program as a whole: it says where it is, answers, rotates its keys at a
@@ -389,8 +390,8 @@ func TestProgram(t *testing.T) {
 			t.Errorf("the note lacks %q:\n%s", s, said.String())
 		}
 	}
-	b := newBrowser(&running{t: t, issuer: issuer})
-	has(t, "readyz", b.get("/readyz"), 200)
+	b := handlerstest.NewBrowser(t, handlerstest.At(t, issuer))
+	b.Get("/readyz").Want(200)
 	before := keyIDs(t, b)
 
 	if c, _, errs := runProgram(t, t.Context(), "", "-issuer", issuer, "-db", filepath.Join(t.TempDir(), "y.sqlite")); c != 1 || !strings.Contains(errs, "is taken by another program") {
@@ -420,14 +421,14 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-func keyIDs(t testing.TB, b *browser) []string {
+func keyIDs(t testing.TB, b *handlerstest.Browser) []string {
 	t.Helper()
 	var set struct {
 		Keys []struct {
 			Kid string `json:"kid"`
 		} `json:"keys"`
 	}
-	decode(t, b.get("/jwks").body, &set)
+	b.Get("/jwks").Decode(&set)
 	var ids []string
 	for _, k := range set.Keys {
 		ids = append(ids, k.Kid)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/idpkit/idpkit/handlers"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 	"github.com/idpkit/idpkit/storage"
 	"github.com/idpkit/idpkit/storage/sqlite"
 	"github.com/idpkit/idpkit/storage/storagetest"
@@ -99,7 +101,7 @@ func newArena(t *testing.T, replicas int) *arena {
 			p, err = a.who.press(p, "allow", url.Values{"remember": {"1"}})
 		}
 		if err != nil || param(p, "code") == "" {
-			t.Fatalf("%s: status %d, Location %q, %v", c.id, p.status, p.location, err)
+			t.Fatalf("%s: status %d, Location %q, %v", c.id, p.Status, location(p), err)
 		}
 		a.spent++
 	}
@@ -131,13 +133,13 @@ func (a *arena) push(c party, verifier string, more ...string) string {
 		form.Set(more[i], more[i+1])
 	}
 	p, err := c.ask(a.c, a.issuer+"/par", form)
-	if err != nil || p.status != http.StatusCreated {
-		a.t.Fatalf("par: %d %s %v", p.status, p.body, err)
+	if err != nil || p.Status != http.StatusCreated {
+		a.t.Fatalf("par: %d %s %v", p.Status, p.Body, err)
 	}
 	var v struct {
 		RequestURI string `json:"request_uri"`
 	}
-	decode(a.t, p.body, &v)
+	decode(a.t, p.Body, &v)
 	return a.issuer + "/authorize?" + url.Values{"client_id": {c.id}, "request_uri": {v.RequestURI}}.Encode()
 }
 
@@ -146,22 +148,22 @@ func (a *arena) code(c party, verifier string) string {
 	a.t.Helper()
 	p, err := fetch(a.c, http.MethodGet, a.push(c, verifier), nil)
 	if err != nil || param(p, "code") == "" {
-		a.t.Fatalf("authorize: %d %q %v", p.status, p.location, err)
+		a.t.Fatalf("authorize: %d %q %v", p.Status, location(p), err)
 	}
 	return param(p, "code")
 }
 
-func (a *arena) redeem(c party, code, verifier string) (page, error) {
+func (a *arena) redeem(c party, code, verifier string) (handlerstest.Page, error) {
 	return c.ask(a.c, a.issuer+"/token", url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {c.redirect}, "code_verifier": {verifier}})
 }
 
-func (a *arena) refresh(c party, token string) (page, error) {
+func (a *arena) refresh(c party, token string) (handlerstest.Page, error) {
 	return c.ask(a.c, a.issuer+"/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
 }
 
 // race runs f in a crowd on the slow storage and returns the answers that won;
 // every other one must be a clean refusal.
-func (a *arena) race(round int, f func(i int) (page, error), won, refused func(page) bool) (ws []page) {
+func (a *arena) race(round int, f func(i int) (handlerstest.Page, error), won, refused func(handlerstest.Page) bool) (ws []handlerstest.Page) {
 	a.t.Helper()
 	a.slow(round)
 	defer a.fast()
@@ -172,16 +174,16 @@ func (a *arena) race(round int, f func(i int) (page, error), won, refused func(p
 			a.t.Errorf("round %d: %v", round, errs[i])
 		case won(p):
 			ws = append(ws, p)
-		case p.status >= 500 || !refused(p):
-			a.t.Errorf("round %d: status %d, Location %q, %.200s", round, p.status, p.location, p.body)
+		case p.Status >= 500 || !refused(p):
+			a.t.Errorf("round %d: status %d, Location %q, %.200s", round, p.Status, location(p), p.Body)
 		}
 	}
 	return ws
 }
 
-func is200(p page) bool { return p.status == http.StatusOK }
+func is200(p handlerstest.Page) bool { return p.Status == http.StatusOK }
 
-func hasCode(p page) bool { return param(p, "code") != "" }
+func hasCode(p handlerstest.Page) bool { return param(p, "code") != "" }
 
 // arenas runs a race in front of one provider and, half as often, of two on the
 // same file.
@@ -210,14 +212,14 @@ func TestRaceCode(t *testing.T) {
 		for round := range a.rounds {
 			c, verifier := a.parties[round%len(a.parties)], random()
 			code := a.code(c, verifier)
-			ws := a.race(round, func(int) (page, error) { return a.redeem(c, code, verifier) }, is200, invalidGrant)
+			ws := a.race(round, func(int) (handlerstest.Page, error) { return a.redeem(c, code, verifier) }, is200, invalidGrant)
 			if len(ws) != 1 {
 				t.Fatalf("round %d: %d redemptions won", round, len(ws))
 			}
 			var got tokens
-			decode(t, ws[0].body, &got)
+			decode(t, ws[0].Body, &got)
 			if p, err := a.refresh(c, got.Refresh); err != nil || !invalidGrant(p) {
-				t.Errorf("round %d: the family of a replayed code: %d %v", round, p.status, err)
+				t.Errorf("round %d: the family of a replayed code: %d %v", round, p.Status, err)
 			}
 		}
 		db := open(t, a.db)
@@ -242,12 +244,12 @@ func TestRaceRequestURI(t *testing.T) {
 				more = []string{"prompt", "none"}
 			}
 			u := a.push(c, verifier, more...)
-			ws := a.race(round, func(int) (page, error) { return fetch(a.c, http.MethodGet, u, nil) }, hasCode, spentRequest)
+			ws := a.race(round, func(int) (handlerstest.Page, error) { return fetch(a.c, http.MethodGet, u, nil) }, hasCode, spentRequest)
 			if len(ws) != 1 {
 				t.Fatalf("round %d: %d codes", round, len(ws))
 			}
 			if p, err := a.redeem(c, param(ws[0], "code"), verifier); err != nil || !is200(p) {
-				t.Errorf("round %d: the code: %d %s %v", round, p.status, p.body, err)
+				t.Errorf("round %d: the code: %d %s %v", round, p.Status, p.Body, err)
 			}
 		}
 		a.balance(a.rounds)
@@ -264,25 +266,22 @@ func TestRaceConsent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			u, form, err := filledIn(p, "allow")
+			f, err := p.Form(do("allow"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			ws := a.race(round, func(i int) (page, error) {
-				mine := url.Values{}
-				for k, v := range form {
-					mine[k] = v
-				}
+			ws := a.race(round, func(i int) (handlerstest.Page, error) {
+				mine := maps.Clone(f.Values)
 				if i%3 == 0 {
 					mine.Set("remember", "1")
 				}
-				return fetch(a.c, http.MethodPost, u, mine, "Origin", a.issuer)
+				return fetch(a.c, http.MethodPost, f.Action.String(), mine, "Origin", a.issuer)
 			}, hasCode, spentRequest)
 			if len(ws) != 1 {
 				t.Fatalf("round %d: %d codes", round, len(ws))
 			}
 			if p, err := a.redeem(c, param(ws[0], "code"), verifier); err != nil || !is200(p) {
-				t.Errorf("round %d: the code: %d %s %v", round, p.status, p.body, err)
+				t.Errorf("round %d: the code: %d %s %v", round, p.Status, p.Body, err)
 			}
 		}
 		a.balance(a.rounds)
@@ -319,21 +318,21 @@ func TestRaceRefresh(t *testing.T) {
 		c, verifier := a.parties[1], random()
 		p, err := a.redeem(c, a.code(c, verifier), verifier)
 		if err != nil || !is200(p) {
-			t.Fatalf("token: %d %s %v", p.status, p.body, err)
+			t.Fatalf("token: %d %s %v", p.Status, p.Body, err)
 		}
 		var now tokens
-		decode(t, p.body, &now)
+		decode(t, p.Body, &now)
 		answered := 0
 		for round := range a.rounds {
 			old := now.Refresh
-			ws := a.race(round, func(int) (page, error) { return a.refresh(c, old) }, is200, invalidGrant)
+			ws := a.race(round, func(int) (handlerstest.Page, error) { return a.refresh(c, old) }, is200, invalidGrant)
 			if len(ws) == 0 {
 				t.Fatalf("round %d: nobody was answered", round)
 			}
 			answered += len(ws)
 			next := map[string]bool{}
 			for _, w := range ws {
-				decode(t, w.body, &now)
+				decode(t, w.Body, &now)
 				next[now.Refresh] = true
 			}
 			if len(next) != 1 || next[old] || now.Refresh == "" {

@@ -13,11 +13,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 	"github.com/idpkit/idpkit/internal/handle"
 )
 
@@ -112,14 +114,8 @@ func (l *ledger) RoundTrip(r *http.Request) (*http.Response, error) {
 	if u, err := url.Parse(res.Header.Get("Location")); err == nil {
 		l.values(u.Query())
 	}
-	for _, in := range inputTag.FindAllStringSubmatch(string(body), -1) {
-		a := map[string]string{}
-		for _, kv := range attribute.FindAllStringSubmatch(in[1], -1) {
-			a[kv[1]] = kv[2]
-		}
-		if a["name"] == "csrf" {
-			l.note("csrf", a["value"])
-		}
+	for _, m := range csrfField.FindAllSubmatch(body, -1) {
+		l.note("csrf", string(m[1]))
 	}
 	var answer map[string]any
 	if json.Unmarshal(body, &answer) == nil {
@@ -131,6 +127,8 @@ func (l *ledger) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return res, nil
 }
+
+var csrfField = regexp.MustCompile(`name="csrf" value="([^"]*)"`)
 
 // randomParts returns the bytes in a secret that nobody can guess, decoded: not
 // its prefix, and not what names a record.
@@ -325,17 +323,17 @@ func useAll(t *testing.T, h *household, name string, seen *ledger) {
 	t.Helper()
 	v := newVisitor(t, h, name, seen.over)
 	api := newClient(t, h.issuer, nil, false, seen.over)
-	must := func(p page, err error) func(status int) page {
+	must := func(p handlerstest.Page, err error) func(status int) handlerstest.Page {
 		t.Helper()
-		return func(status int) page {
+		return func(status int) handlerstest.Page {
 			t.Helper()
-			if err != nil || p.status != status {
-				t.Fatalf("status %d, want %d, at %s, Location %q: %.300s %v", p.status, status, p.url, p.location, p.body, err)
+			if err != nil || p.Status != status {
+				t.Fatalf("status %d, want %d, at %s, Location %q: %.300s %v", p.Status, status, p.URL, location(p), p.Body, err)
 			}
 			return p
 		}
 	}
-	get := func(c *http.Client, path string, header ...string) (page, error) {
+	get := func(c *http.Client, path string, header ...string) (handlerstest.Page, error) {
 		return fetch(c, http.MethodGet, h.issuer+path, nil, header...)
 	}
 	request := func(c party, verifier string, more ...string) url.Values {
@@ -355,10 +353,10 @@ func useAll(t *testing.T, h *household, name string, seen *ledger) {
 		var pushed struct {
 			RequestURI string `json:"request_uri"`
 		}
-		decode(t, p.body, &pushed)
+		decode(t, p.Body, &pushed)
 		return "/authorize?" + url.Values{"client_id": {c.id}, "request_uri": {pushed.RequestURI}}.Encode()
 	}
-	token := func(c party, form ...string) (page, error) {
+	token := func(c party, form ...string) (handlerstest.Page, error) {
 		v := url.Values{}
 		for i := 0; i+1 < len(form); i += 2 {
 			v.Set(form[i], form[i+1])
@@ -385,16 +383,16 @@ func useAll(t *testing.T, h *household, name string, seen *ledger) {
 		must(v.press(p, "allow", nil))(400)
 		must(get(v.c, front))(303) // spent
 		code := param(done, "code")
-		redeem := func(verifier string) (page, error) {
+		redeem := func(verifier string) (handlerstest.Page, error) {
 			return token(c, "grant_type", "authorization_code", "code", code, "redirect_uri", c.redirect, "code_verifier", verifier)
 		}
 		must(redeem(random()))(400)
 		var first, second tokens
-		decode(t, must(redeem(verifier))(200).body, &first)
+		decode(t, must(redeem(verifier))(200).Body, &first)
 		must(get(api, "/userinfo", "Authorization", "Bearer "+first.Access))(200)
 		must(get(api, "/api/me", "Authorization", "Bearer "+first.Access))(200)
 		for range 2 { // rotated, then repeated within the grace
-			decode(t, must(token(c, "grant_type", "refresh_token", "refresh_token", first.Refresh))(200).body, &second)
+			decode(t, must(token(c, "grant_type", "refresh_token", "refresh_token", first.Refresh))(200).Body, &second)
 		}
 		must(token(h.parties[(i+1)%3], "grant_type", "refresh_token", "refresh_token", second.Refresh))(400)
 		must(c.ask(api, h.issuer+"/revoke", url.Values{"token": {second.Access}}))(200)
@@ -424,20 +422,20 @@ func useAll(t *testing.T, h *household, name string, seen *ledger) {
 				if s == first.ID && strings.HasPrefix(path, "/logout") {
 					continue // that is where it belongs, and it would end the family
 				}
-				if p, err := get(api, path); err != nil || p.status >= 500 {
-					t.Fatalf("status %d, %v", p.status, err)
+				if p, err := get(api, path); err != nil || p.Status >= 500 {
+					t.Fatalf("status %d, %v", p.Status, err)
 				}
 			}
 			for _, field := range []string{"grant_type", "code", "refresh_token", "redirect_uri", "scope", "resource", "client_id", s} {
 				p, err := fetch(api, http.MethodPost, h.issuer+"/token", url.Values{"client_id": {c.id}, "grant_type": {"authorization_code"}, field: {s}},
 					"Authorization", "Bearer "+strings.TrimSpace(s), "Origin", "https://"+e+".example", "User-Agent", s, "X-Forwarded-For", s)
-				if err != nil || p.status >= 500 {
-					t.Fatalf("status %d, %v", p.status, err)
+				if err != nil || p.Status >= 500 {
+					t.Fatalf("status %d, %v", p.Status, err)
 				}
 			}
 		}
 		if i == 0 { // reuse
-			decode(t, must(token(c, "grant_type", "refresh_token", "refresh_token", second.Refresh))(200).body, &second)
+			decode(t, must(token(c, "grant_type", "refresh_token", "refresh_token", second.Refresh))(200).Body, &second)
 			must(token(c, "grant_type", "refresh_token", "refresh_token", first.Refresh))(400)
 			continue
 		}
@@ -452,10 +450,10 @@ func useAll(t *testing.T, h *household, name string, seen *ledger) {
 		in := must(get(v.c, "/account"))(200)
 		account = must(v.signIn(in))(200)
 		if !at(account, "/account") {
-			t.Fatalf("signed in at %s", account.url)
+			t.Fatalf("signed in at %s", account.URL)
 		}
 		asked := must(get(v.c, "/logout"))(200)
-		if _, _, err := filledIn(asked, "logout"); err == nil {
+		if _, err := asked.Form(do("logout")); err == nil {
 			must(v.press(asked, "logout", nil))
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -27,6 +26,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/handlers/handlerstest"
 	"github.com/idpkit/idpkit/storage"
 )
 
@@ -112,14 +112,14 @@ var errLost = errors.New("no answer")
 
 // fetch sends a request and reads the whole answer: what it returns without an
 // error has been acknowledged.
-func fetch(c *http.Client, method, u string, form url.Values, header ...string) (page, error) {
+func fetch(c *http.Client, method, u string, form url.Values, header ...string) (handlerstest.Page, error) {
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
 	r, err := http.NewRequest(method, u, body)
 	if err != nil {
-		return page{}, err
+		return handlerstest.Page{}, err
 	}
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -127,16 +127,21 @@ func fetch(c *http.Client, method, u string, form url.Values, header ...string) 
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	return ask(c, r)
+}
+
+// ask is fetch for a request that is made already.
+func ask(c *http.Client, r *http.Request) (handlerstest.Page, error) {
 	res, err := c.Do(r)
 	if err != nil {
-		return page{}, fmt.Errorf("%w: %w", errLost, err)
+		return handlerstest.Page{}, fmt.Errorf("%w: %w", errLost, err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		return page{}, fmt.Errorf("%w: %w", errLost, err)
+		return handlerstest.Page{}, fmt.Errorf("%w: %w", errLost, err)
 	}
-	return page{res.StatusCode, res.Request.URL.String(), res.Header.Get("Location"), res.Header, styleTag.ReplaceAllString(string(b), "")}, nil
+	return handlerstest.Page{URL: res.Request.URL, Status: res.StatusCode, Header: res.Header, Body: string(b)}, nil
 }
 
 // newClient makes an HTTP client with many connections; base may be nil.
@@ -156,7 +161,7 @@ func newClient(t testing.TB, issuer string, jar http.CookieJar, follow bool, spy
 }
 
 // ask sends a form to an endpoint as the client.
-func (c party) ask(h *http.Client, endpoint string, form url.Values) (page, error) {
+func (c party) ask(h *http.Client, endpoint string, form url.Values) (handlerstest.Page, error) {
 	form = maps.Clone(form)
 	switch {
 	case c.secret == "":
@@ -196,61 +201,39 @@ func newVisitor(t testing.TB, h *household, name string, spy func(http.RoundTrip
 }
 
 // press sends the form of the page that has the button.
-func (v *visitor) press(p page, button string, fields url.Values) (page, error) {
-	u, form, err := filledIn(p, button)
+func (v *visitor) press(p handlerstest.Page, button string, fields url.Values) (handlerstest.Page, error) {
+	f, err := p.Form(with(do(button), fields))
 	if err != nil {
-		return page{}, err
+		return handlerstest.Page{}, fmt.Errorf("%w: status %d, Location %q: %s", err, p.Status, location(p), p)
 	}
-	maps.Copy(form, fields)
-	return fetch(v.c, http.MethodPost, u, form, "Origin", v.issuer)
+	return fetch(v.c, http.MethodPost, f.Action.String(), f.Values, "Origin", v.issuer)
 }
 
-// filledIn returns where the form with the button goes and what it sends.
-func filledIn(p page, button string) (string, url.Values, error) {
-	for _, f := range formTag.FindAllStringSubmatch(p.body, -1) {
-		if !strings.Contains(f[2], `value="`+button+`"`) {
-			continue
-		}
-		form := url.Values{"do": {button}}
-		for _, in := range inputTag.FindAllStringSubmatch(f[2], -1) {
-			a := map[string]string{}
-			for _, kv := range attribute.FindAllStringSubmatch(in[1], -1) {
-				a[kv[1]] = html.UnescapeString(kv[2])
-			}
-			if _, checked := a["checked"]; a["name"] != "" && (a["type"] != "checkbox" || checked) {
-				form.Add(a["name"], a["value"])
-			}
-		}
-		at, err := url.Parse(p.url)
-		if err != nil {
-			return "", nil, err
-		}
-		to, err := at.Parse(html.UnescapeString(f[1]))
-		if err != nil {
-			return "", nil, err
-		}
-		return to.String(), form, nil
-	}
-	return "", nil, fmt.Errorf("no form with the button %q: status %d, Location %q, %.300s", button, p.status, p.location, p.body)
+// with returns the form with other fields in it.
+func with(form, fields url.Values) url.Values {
+	maps.Copy(form, fields)
+	return form
 }
 
 // signIn fills in the login page.
-func (v *visitor) signIn(p page) (page, error) {
+func (v *visitor) signIn(p handlerstest.Page) (handlerstest.Page, error) {
 	v.logins++
 	return v.press(p, "login", url.Values{"username": {v.name}, "password": {v.password}})
 }
 
 // at tells whether a page is the one of a path.
-func at(p page, path string) bool {
-	u, err := url.Parse(p.url)
-	return err == nil && u.Path == path
+func at(p handlerstest.Page, path string) bool {
+	return p.URL.Path == path
 }
+
+// location is where the answer leads.
+func location(p handlerstest.Page) string { return p.Header.Get("Location") }
 
 // param returns a parameter of the answer that a page leads to, "" if it leads
 // nowhere.
-func param(p page, name string) string {
-	u, err := url.Parse(p.location)
-	if err != nil || p.status != http.StatusSeeOther {
+func param(p handlerstest.Page, name string) string {
+	u, err := url.Parse(location(p))
+	if err != nil || p.Status != http.StatusSeeOther {
 		return ""
 	}
 	return u.Query().Get(name)
@@ -258,12 +241,12 @@ func param(p page, name string) string {
 
 // spentRequest tells whether the answer is the clean refusal of a request or a
 // page that was answered before. RFC 9126 §7.3.
-func spentRequest(p page) bool {
-	return p.status == http.StatusBadRequest && p.location == "" || param(p, "error") == "invalid_request_uri" && param(p, "code") == ""
+func spentRequest(p handlerstest.Page) bool {
+	return p.Status == http.StatusBadRequest && location(p) == "" || param(p, "error") == "invalid_request_uri" && param(p, "code") == ""
 }
 
-func invalidGrant(p page) bool {
-	return p.status == http.StatusBadRequest && strings.Contains(p.body, `"invalid_grant"`)
+func invalidGrant(p handlerstest.Page) bool {
+	return p.Status == http.StatusBadRequest && strings.Contains(p.Body, `"invalid_grant"`)
 }
 
 // open opens the database file beside the provider.
@@ -379,7 +362,7 @@ func (p *process) ready(issuer string) error {
 	defer cancel()
 	c := &http.Client{Transport: unpooled(), Timeout: hangGuard}
 	for {
-		if a, err := fetch(c, http.MethodGet, issuer+"/readyz", nil); err == nil && a.status == http.StatusOK {
+		if a, err := fetch(c, http.MethodGet, issuer+"/readyz", nil); err == nil && a.Status == http.StatusOK {
 			return nil
 		}
 		select {
@@ -393,8 +376,8 @@ func (p *process) ready(issuer string) error {
 }
 
 // atOnce runs f n times at the same moment.
-func atOnce(n int, f func(i int) (page, error)) ([]page, []error) {
-	pages, errs := make([]page, n), make([]error, n)
+func atOnce(n int, f func(i int) (handlerstest.Page, error)) ([]handlerstest.Page, []error) {
+	pages, errs := make([]handlerstest.Page, n), make([]error, n)
 	start := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range n {
