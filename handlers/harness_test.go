@@ -37,6 +37,7 @@ type world struct {
 	logged  *logBuffer
 	events  *eventLog
 	handler *atomic.Pointer[http.Handler]
+	watch   *watch // for secrets in logs, events and errors
 }
 
 const (
@@ -53,9 +54,10 @@ const (
 func newWorld(t testing.TB, opts ...func(*handlers.Config)) *world {
 	t.Helper()
 	w := &world{
-		t: t, clock: newClock(), users: newUsers(), logged: &logBuffer{}, events: &eventLog{}, store: memory.New(),
-		handler: &atomic.Pointer[http.Handler]{},
+		t: t, clock: newClock(), users: newUsers(), store: memory.New(), handler: &atomic.Pointer[http.Handler]{}, watch: &watch{},
 	}
+	w.logged, w.events = &logBuffer{watch: w.watch}, &eventLog{watch: w.watch}
+	t.Cleanup(func() { w.watch.report(t) }) // the last of all
 	w.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.handler.Load()).ServeHTTP(rw, r) }))
 	w.issuer = "http://" + w.srv.Listener.Addr().String()
 	w.clients = newRegistry(t, testClients(t)...)
@@ -103,7 +105,10 @@ func (w *world) restart(opts ...func(*handlers.Config)) {
 }
 
 // serve puts another handler behind the server.
-func (w *world) serve(h http.Handler) { w.handler.Store(&h) }
+func (w *world) serve(h http.Handler) {
+	h = w.watch.answers(h)
+	w.handler.Store(&h)
+}
 
 // hashes of the test secrets: a chosen one costs 64 MiB of argon2id, so once.
 var hashes = sync.OnceValues(func() (map[string]string, error) {
@@ -310,11 +315,15 @@ func (c *clock) add(d time.Duration) {
 }
 
 type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	watch *watch
+	mu    sync.Mutex
+	b     bytes.Buffer
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
+	if l.watch != nil {
+		l.watch.look("log", string(p))
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
@@ -327,11 +336,15 @@ func (l *logBuffer) String() string {
 }
 
 type eventLog struct {
-	mu sync.Mutex
-	es []handlers.Event
+	watch *watch
+	mu    sync.Mutex
+	es    []handlers.Event
 }
 
 func (l *eventLog) add(_ context.Context, e handlers.Event) {
+	if l.watch != nil {
+		l.watch.event(e)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.es = append(l.es, e)
