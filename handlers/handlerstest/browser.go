@@ -3,19 +3,21 @@ package handlerstest
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // Browser is a person's: it keeps cookies and follows redirects. It never goes
 // to another origin than the provider's: where it would, it stops, and the page
-// says so in Leaves. It runs no script and loads no image or style.
+// says so in Leaves. It runs no script, loads no image or style, and knows HTML
+// as far as forms go.
 //
 // A browser belongs to the test it was made in. Send may be used by several
 // goroutines, the other methods by the test's own.
@@ -23,22 +25,22 @@ type Browser struct {
 	// Server is where the browser is.
 	Server *Server
 
-	t      testing.TB
-	client *http.Client
+	t   testing.TB
+	jar *jar
 }
 
 // NewBrowser returns a browser without cookies.
 func NewBrowser(t testing.TB, s *Server) *Browser {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
+	jar, err := newJar()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Browser{s, t, newClient(s, jar)}
+	return &Browser{s, t, jar}
 }
 
 // In returns the same browser, with its cookies, for a subtest.
-func (b *Browser) In(t testing.TB) *Browser { return &Browser{b.Server, t, b.client} }
+func (b *Browser) In(t testing.TB) *Browser { return &Browser{b.Server, t, b.jar} }
 
 // newClient follows no redirect: Browser does.
 func newClient(s *Server, jar http.CookieJar) *http.Client {
@@ -89,15 +91,20 @@ func short(body string) string {
 // maxRedirects is where browsers give up as well.
 const maxRedirects = 20
 
-// Send sends a request and follows redirects. Its errors are those of the
-// connection and of redirects that lead nowhere.
+// Send sends a request and follows redirects. A request with Sec-Fetch-Site:
+// cross-site carries only those cookies that SameSite lets through. The errors
+// are those of the connection and of redirects that lead nowhere.
 func (b *Browser) Send(r *http.Request) (Page, error) { return b.send(r, nil) }
 
 // send follows redirects as long as may, if it is not nil, allows them.
 func (b *Browser) send(r *http.Request, may func(*url.URL) error) (Page, error) {
 	var steps []string
+	client := newClient(b.Server, b.jar)
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		client.Jar = foreign{b.jar, r.Method != http.MethodGet}
+	}
 	for range maxRedirects {
-		p, err := roundTrip(b.client, r)
+		p, err := roundTrip(client, r)
 		if err != nil {
 			return Page{}, err
 		}
@@ -206,10 +213,16 @@ const (
 	asForm     = "application/x-www-form-urlencoded"
 )
 
-// Get opens a page: a path of the origin or an absolute URL.
+// Get opens a page as if its address was typed: a path of the origin or an
+// absolute URL.
 func (b *Browser) Get(at string) Page {
 	b.t.Helper()
-	return b.Do(b.Request(http.MethodGet, at, "", "Accept", asDocument, "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"))
+	return b.open(at, "none")
+}
+
+func (b *Browser) open(at, site string) Page {
+	b.t.Helper()
+	return b.Do(b.Request(http.MethodGet, at, "", "Accept", asDocument, "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate"))
 }
 
 // Submit fills in a form of the page, see Page.Form, and sends it as a browser
@@ -252,7 +265,7 @@ func (b *Browser) Submit(p Page, fields url.Values) Page {
 // Forge sends the page's first form, with its hidden fields and with whatever
 // fields says, be it on the page or not, and asks no policy: what somebody sends
 // who does not keep to the page. Headers come in pairs of name and value, such as
-// the Origin and Sec-Fetch-Site of another site.
+// the Origin of another site. All cookies go along, as old browsers have it.
 func (b *Browser) Forge(p Page, fields url.Values, header ...string) Page {
 	b.t.Helper()
 	f, err := p.Form(nil)
@@ -260,8 +273,16 @@ func (b *Browser) Forge(p Page, fields url.Values, header ...string) Page {
 		b.t.Fatalf("%v\n%s", err, p)
 	}
 	maps.Copy(f.Values, fields)
-	return b.Do(b.Request(http.MethodPost, f.Action.String(), f.Values.Encode(), append([]string{"Content-Type", asForm, "Accept", asDocument,
-		"Origin", originOf(p.URL), "Sec-Fetch-Site", site(p.URL, f.Action), "Sec-Fetch-Mode", "navigate"}, header...)...))
+	r := b.Request(http.MethodPost, f.Action.String(), f.Values.Encode(), append([]string{"Content-Type", asForm, "Accept", asDocument,
+		"Origin", originOf(p.URL), "Sec-Fetch-Site", site(p.URL, f.Action), "Sec-Fetch-Mode", "navigate"}, header...)...)
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		for _, c := range b.jar.Cookies(r.URL) {
+			if !slices.ContainsFunc(foreign{b.jar, true}.Cookies(r.URL), func(o *http.Cookie) bool { return o.Name == c.Name }) {
+				r.AddCookie(c)
+			}
+		}
+	}
+	return b.Do(r)
 }
 
 // site is the Sec-Fetch-Site of a request from one page to another. Sites are
@@ -334,7 +355,7 @@ func (b *Browser) Fetch(method, at string, body any, header ...string) Page {
 		}
 		h = append(h, "Content-Type", "application/json", "Origin", b.Server.Origin)
 	}
-	p, err := roundTrip(b.client, b.Request(method, at, string(text), append(h, header...)...))
+	p, err := roundTrip(newClient(b.Server, b.jar), b.Request(method, at, string(text), append(h, header...)...))
 	p.t = b.t
 	return b.must(p, err)
 }
@@ -367,14 +388,15 @@ func (b *Browser) Follow(p Page) Page {
 	return p
 }
 
-// Want fails the test unless the page has the status and holds all the texts.
+// Want fails the test unless the page has the status and holds all the texts,
+// as they are in its source or as people read them: &#39; is an apostrophe too.
 func (p Page) Want(status int, texts ...string) Page {
 	p.t.Helper()
 	if p.Status != status {
 		p.t.Fatalf("status %d, want %d: %s", p.Status, status, p)
 	}
 	for _, s := range texts {
-		if !strings.Contains(p.Body, s) {
+		if !strings.Contains(p.Body, s) && !strings.Contains(html.UnescapeString(p.Body), s) {
 			p.t.Fatalf("%q is not on the page: %s", s, p)
 		}
 	}

@@ -19,9 +19,10 @@
 // relying party has to: state, iss, nonce, the ID token under the published
 // keys, the subject of UserInfo.
 //
-// [Browser] is a person's. It keeps cookies, follows redirects, fills in forms
-// and obeys form-action of the pages' Content-Security-Policy, without which a
-// page of your own may pass a test and do nothing in a real browser.
+// [Browser] is a person's. It keeps cookies, follows redirects and fills in
+// forms, and it does what a browser does where tests without one pass and people
+// are stuck: it obeys form-action of the pages' Content-Security-Policy, through
+// every redirect, and SameSite of cookies when the application sends it over.
 //
 // [Clock] is for Config.Now: tokens expire when the test says so.
 //

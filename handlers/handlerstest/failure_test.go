@@ -351,9 +351,6 @@ func TestFails(t *testing.T) {
 				s := set{idp, rp.In(t), handlerstest.NewBrowser(t, idp), tokens, page}
 				s.browser = browser.In(t)
 				s.page = s.browser.Get(page.URL.String())
-				if tc.answer != nil { // a browser keeps the transport that it was made with
-					s.browser = handlerstest.NewBrowser(t, idp)
-				}
 				tc.run(t, s)
 			})
 			holds(t, got, tc.want...)

@@ -351,3 +351,48 @@ func appAt(path string) func(context.Context, string) (http.Handler, error) {
 		return mux, nil
 	}
 }
+
+// TestSameSite: cookies of pages of one's own are there or not as in a browser.
+func TestSameSite(t *testing.T) {
+	t.Parallel()
+	names := func(p handlerstest.Page) string {
+		s := strings.Fields(p.Want(200).Body)
+		slices.Sort(s)
+		return strings.Join(s, " ")
+	}
+	idp := handlerstest.ServeApp(t, func(context.Context, string) (http.Handler, error) {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/set", func(w http.ResponseWriter, _ *http.Request) {
+			for name, s := range map[string]http.SameSite{"strict": http.SameSiteStrictMode, "lax": http.SameSiteLaxMode, "unset": 0, "none": http.SameSiteNoneMode} {
+				http.SetCookie(w, &http.Cookie{Name: name, Value: "x", SameSite: s})
+			}
+			_, _ = w.Write([]byte(`<form action=/see method=post></form>`))
+		})
+		mux.HandleFunc("/see", func(w http.ResponseWriter, r *http.Request) {
+			for _, c := range r.Cookies() {
+				_, _ = w.Write([]byte(c.Name + " "))
+			}
+		})
+		mux.Handle("/go", http.RedirectHandler("/see", http.StatusTemporaryRedirect))
+		return mux, nil
+	})
+	b := handlerstest.NewBrowser(t, idp)
+	page := b.Get("/set")
+	for name, tc := range map[string]struct {
+		page handlerstest.Page
+		want string
+	}{
+		"typed":                   {b.Get("/see"), "lax none strict unset"},
+		"form":                    {b.Submit(page, nil), "lax none strict unset"},
+		"script":                  {b.Fetch("GET", "/see", nil), "lax none strict unset"},
+		"link of another site":    {b.Do(b.Request("GET", "/go", "", "Sec-Fetch-Site", "cross-site")), "lax none unset"},
+		"form of another site":    {b.Do(b.Request("POST", "/go", "a=b", "Sec-Fetch-Site", "cross-site")), "none"},
+		"forged":                  {b.Forge(page, nil, "Sec-Fetch-Site", "cross-site"), "lax none strict unset"},
+		"in a subtest's hands":    {b.In(t).Get("/see"), "lax none strict unset"},
+		"of a browser of its own": {handlerstest.NewBrowser(t, idp).Get("/see"), ""},
+	} {
+		if got := names(tc.page); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}

@@ -132,13 +132,31 @@ func (rp *RP) walk(b *Browser, p Page, username, password string) Page {
 	return b.Submit(p, consent)
 }
 
-// Begin sends an authorization request and opens the browser with it. It returns
-// where that leads: a sign-in page, a consent page, an error page, or the answer
+// Begin sends an authorization request and opens the browser with it, which comes
+// from the site of the redirect URI. It returns where that leads: a sign-in page, a consent page, an error page, or the answer
 // if nothing is asked. edit changes the request: pairs of name and value, an
 // empty value removes.
 func (rp *RP) Begin(b *Browser, edit ...string) Page {
 	rp.t.Helper()
-	return b.Get(rp.AuthorizationURL(edit...))
+	return rp.open(b, rp.AuthorizationURL(edit...))
+}
+
+// open opens a page of the provider from the relying party's: a website has one,
+// a native application none.
+func (rp *RP) open(b *Browser, at string) Page {
+	rp.t.Helper()
+	from, err := url.Parse(rp.RedirectURI)
+	if err != nil {
+		rp.t.Fatal(err)
+	}
+	to, err := url.Parse(at)
+	if err != nil {
+		rp.t.Fatal(err)
+	}
+	if from.Scheme != "https" && from.Hostname() != to.Hostname() {
+		return b.open(at, "none")
+	}
+	return b.open(at, site(from, to))
 }
 
 // AuthorizationURL is where Begin sends the browser.

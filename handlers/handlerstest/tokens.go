@@ -225,7 +225,7 @@ func (rp *RP) LogOut(b *Browser, t *Tokens) Page {
 		q.Set("post_logout_redirect_uri", back)
 		q.Set("state", rand.Text())
 	}
-	p := b.Get(rp.endpoint("end_session_endpoint") + "?" + q.Encode())
+	p := rp.open(b, rp.endpoint("end_session_endpoint")+"?"+q.Encode())
 	if p.Leaves == nil {
 		return p.Want(http.StatusOK)
 	}
