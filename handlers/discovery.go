@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/idpkit/idpkit/internal/jose"
@@ -55,8 +56,9 @@ type metadata struct {
 // Discovery serves the provider's metadata: OpenID Connect Discovery §4,
 // RFC 8414 §3.
 func (p *Provider) Discovery() http.Handler {
-	doc, err := json.Marshal(p.metadata())
-	return p.document("discovery", time.Hour, func(*http.Request) ([]byte, error) { return doc, err })
+	body, err := json.Marshal(p.metadata())
+	doc := newDocument(body, time.Hour)
+	return p.document("discovery", true, func(*http.Request) (*document, error) { return doc, err })
 }
 
 func (p *Provider) metadata() metadata {
@@ -115,47 +117,79 @@ func (p *Provider) metadata() metadata {
 	return m
 }
 
-// JWKS serves the public keys, RFC 7517 §5.
+// JWKS serves the public keys, RFC 7517 §5. The document is made anew when the
+// keys have changed.
 func (p *Provider) JWKS() http.Handler {
-	return p.document("jwks", jwksMaxAge, func(r *http.Request) ([]byte, error) {
+	type keyDocument struct {
+		*document
+		keys []PublicKey
+	}
+	var latest atomic.Pointer[keyDocument]
+	return p.document("jwks", false, func(r *http.Request) (*document, error) {
 		public, err := p.keys.Public(r.Context())
 		if err != nil {
 			return nil, refuse("keys.outage", err)
 		}
-		var set struct {
-			Keys []json.RawMessage `json:"keys"`
+		if l := latest.Load(); l != nil && slices.EqualFunc(l.keys, public, PublicKey.equal) {
+			return l.document, nil
 		}
-		for _, k := range public {
-			jwk, err := jose.PublicJWK(jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key})
-			if err != nil {
-				return nil, err
-			}
-			set.Keys = append(set.Keys, jwk)
+		body, err := marshalKeys(public)
+		if err != nil {
+			return nil, err
 		}
-		return json.Marshal(set)
+		doc := newDocument(body, jwksMaxAge)
+		latest.Store(&keyDocument{doc, slices.Clone(public)})
+		return doc, nil
 	})
 }
 
-// document serves public JSON that changes rarely.
-func (p *Provider) document(name string, maxAge time.Duration, read func(*http.Request) ([]byte, error)) http.Handler {
-	cacheControl := "public, max-age=" + strconv.Itoa(int(maxAge/time.Second))
-	return p.handler(endpoint{name: name, methods: "GET, HEAD", cors: corsAny, fail: p.failJSON, serve: func(w http.ResponseWriter, r *http.Request) error {
+func marshalKeys(public []PublicKey) ([]byte, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	for _, k := range public {
+		jwk, err := jose.PublicJWK(jose.Key{ID: k.ID, Alg: k.Alg, Use: "sig", Public: k.Key})
+		if err != nil {
+			return nil, err
+		}
+		set.Keys = append(set.Keys, jwk)
+	}
+	return json.Marshal(set)
+}
+
+// document is public JSON that changes rarely, with what its answers say of it.
+type document struct {
+	body                       []byte
+	etag, length, cacheControl string
+}
+
+func newDocument(body []byte, maxAge time.Duration) *document {
+	sum := sha256.Sum256(body)
+	return &document{
+		body:         body,
+		etag:         `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
+		length:       strconv.Itoa(len(body)),
+		cacheControl: "public, max-age=" + strconv.Itoa(int(maxAge/time.Second)),
+	}
+}
+
+// document serves a document; ready says that it is there without work.
+func (p *Provider) document(name string, ready bool, read func(*http.Request) (*document, error)) http.Handler {
+	return p.handler(endpoint{name: name, methods: "GET, HEAD", cors: corsAny, ready: ready, fail: p.failJSON, serve: func(w http.ResponseWriter, r *http.Request) error {
 		doc, err := read(r)
 		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(doc)
-		etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 		h := w.Header()
-		h.Set("Cache-Control", cacheControl)
-		h.Set("ETag", etag)
-		if r.Header.Get("If-None-Match") == etag {
+		h.Set("Cache-Control", doc.cacheControl)
+		h.Set("Etag", doc.etag)
+		if r.Header.Get("If-None-Match") == doc.etag {
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
 		h.Set("Content-Type", "application/json")
-		h.Set("Content-Length", strconv.Itoa(len(doc)))
-		_, _ = w.Write(doc)
+		h.Set("Content-Length", doc.length)
+		_, _ = w.Write(doc.body)
 		return nil
 	}})
 }

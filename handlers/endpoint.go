@@ -19,6 +19,7 @@ type endpoint struct {
 	name    string
 	methods string // "POST" or "GET, POST"
 	cors    cors
+	ready   bool // serve only writes what is there: nothing to bound
 	serve   func(w http.ResponseWriter, r *http.Request) error
 	fail    func(w http.ResponseWriter, r *http.Request, e *Error) // how errors look
 }
@@ -44,8 +45,11 @@ func (p *Provider) handler(e endpoint) http.Handler {
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		r, cancel := p.finishing(r)
-		defer cancel()
+		if !e.ready {
+			var cancel context.CancelFunc
+			r, cancel = p.finishing(r)
+			defer cancel()
+		}
 		if err := e.serve(w, r); err != nil {
 			pe := toError(err)
 			p.logRefusal(r, e.name, pe)

@@ -36,6 +36,12 @@ type PublicKey struct {
 	Key crypto.PublicKey
 }
 
+// equal tells whether two keys are published alike.
+func (k PublicKey) equal(o PublicKey) bool {
+	key, ok := k.Key.(interface{ Equal(crypto.PublicKey) bool }) // as every key of the standard library
+	return ok && k.ID == o.ID && k.Alg == o.Alg && key.Equal(o.Key)
+}
+
 // StaticKeys is a KeySource of keys that do not change. The first key of an
 // algorithm signs, all are published.
 func StaticKeys(keys ...SigningKey) (KeySource, error) {
