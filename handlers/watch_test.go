@@ -58,14 +58,30 @@ func (w *watch) take() []string {
 func (w *watch) report(t testing.TB) {
 	for i, s := range w.take() {
 		if i == 3 {
-			t.Error("a secret got out: and so on")
+			t.Error("and so on")
 			return
 		}
-		t.Error("a secret got out: " + s)
+		t.Error("seen by the watch: " + s)
 	}
 }
 
-func (w *watch) event(e handlers.Event) { w.look("event", fmt.Sprintf("%+v", e)) }
+// event also holds every event against its entry in the catalogue.
+func (w *watch) event(e handlers.Event) {
+	w.look("event", fmt.Sprintf("%+v", e))
+	outcome, always, ok := handlers.EventKind(e.Name)
+	fields := map[string]string{"client": e.ClientID, "subject": e.Subject, "session": e.Session, "grant": e.Grant, "addr": e.Addr, "reason": e.Reason}
+	missing := ""
+	for _, f := range strings.Fields(always) {
+		if fields[f] == "" {
+			missing += " " + f
+		}
+	}
+	if !ok || e.Outcome != outcome || e.At.IsZero() || missing != "" {
+		w.mu.Lock()
+		w.found = append(w.found, fmt.Sprintf("event %+v is not as in the catalogue; missing:%s", e, missing))
+		w.mu.Unlock()
+	}
+}
 
 // answers watches what h says of errors. A page of status 400 holds what its
 // form sends back, so only what a machine reads is looked at.
@@ -125,7 +141,13 @@ func TestWatchBites(t *testing.T) {
 		if len(w.watch.take()) == 0 {
 			t.Errorf("%s: not found in the log", name)
 		}
-		w.events.add(context.Background(), handlers.Event{Name: "login.failed", Reason: s})
+		e := handlers.Event{Name: "login.failed", Outcome: "refused", At: w.clock.Now(), ClientID: "web", Addr: "192.0.2.1"}
+		w.events.add(context.Background(), e)
+		if found := w.watch.take(); len(found) > 0 {
+			t.Error(found)
+		}
+		e.Reason = s
+		w.events.add(context.Background(), e)
 		if len(w.watch.take()) == 0 {
 			t.Errorf("%s: not found in an event", name)
 		}
@@ -150,9 +172,11 @@ func TestWatchBites(t *testing.T) {
 	}
 	w.users.fail(nil)
 	var got recordingTB
-	w.events.add(context.Background(), handlers.Event{Reason: tok.str("access_token")})
+	for _, e := range []handlers.Event{{Name: "made.up", At: w.clock.Now()}, {Name: "key.rotated", Outcome: "success", At: w.clock.Now()}} {
+		w.events.add(context.Background(), e)
+	}
 	w.watch.report(&got)
-	if got.errors != 1 {
+	if got.errors != 2 {
 		t.Error("what was found fails nobody")
 	}
 }
