@@ -28,6 +28,8 @@ const (
 	MaxName  = 128      // bytes of a decoded name
 )
 
+const mediaType = "application/x-www-form-urlencoded"
+
 // What ParseBody and ParseQuery refuse. The comment is the HTTP status meant.
 var (
 	ErrTooLarge  = errors.New("form: too large")                        // 413
@@ -61,8 +63,10 @@ func ParseBody(r *http.Request) (Form, error) {
 	if len(ct) != 1 {
 		return Form{}, ErrMediaType
 	}
-	if mt, _, err := mime.ParseMediaType(ct[0]); err != nil || mt != "application/x-www-form-urlencoded" {
-		return Form{}, ErrMediaType
+	if ct[0] != mediaType { // parsing it makes a map of no parameters
+		if mt, _, err := mime.ParseMediaType(ct[0]); err != nil || mt != mediaType {
+			return Form{}, ErrMediaType
+		}
 	}
 	if r.PostForm != nil {
 		return Form{}, errRead
@@ -73,7 +77,7 @@ func ParseBody(r *http.Request) (Form, error) {
 	if r.Body == nil {
 		return Form{}, nil
 	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+	b, err := readAll(r.Body, r.ContentLength)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case len(b) > MaxBody, errors.As(err, &tooLarge):
@@ -82,6 +86,25 @@ func ParseBody(r *http.Request) (Form, error) {
 		return Form{}, fmt.Errorf("%w: read the body: %w", ErrMalformed, err)
 	}
 	return parse(string(b))
+}
+
+// readAll reads up to one byte more than MaxBody, into one piece of memory if the
+// announced length is right. What is only announced gets 4 KiB at most.
+func readAll(body io.Reader, announced int64) ([]byte, error) {
+	b := make([]byte, 0, min(max(announced, 255), 4<<10)+1)
+	for len(b) <= MaxBody {
+		n, err := body.Read(b[len(b):min(cap(b), MaxBody+1)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) == cap(b):
+			b = slices.Grow(b, len(b))
+		}
+	}
+	return b, nil
 }
 
 // ParseQuery parses the part of a URL after the question mark, by the same
@@ -96,7 +119,10 @@ func ParseQuery(raw string) (Form, error) {
 // parse splits at '&' only. A semicolon is an ordinary character, as in the URL
 // standard: software that takes it for a separator sees other parameters.
 func parse(s string) (Form, error) {
-	var pairs []pair
+	if s == "" {
+		return Form{}, nil
+	}
+	pairs := make([]pair, 0, min(strings.Count(s, "&")+1, MaxPairs))
 	for s != "" {
 		var piece string
 		piece, s, _ = strings.Cut(s, "&")
