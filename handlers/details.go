@@ -155,10 +155,11 @@ func (p *Provider) fit(ctx context.Context, wide, narrowed []json.RawMessage) (a
 	for j := range owner {
 		owner[j] = -1
 	}
-	for i, n := range narrowed { // what is equal first: that is what was meant
+	cw, cn := canonical(wide), canonical(narrowed)
+	for i := range narrowed { // what is equal first: that is what was meant
 		fits[i], at[i] = make([]bool, len(wide)), -1
-		for j, w := range wide {
-			if fits[i][j] = sameJSON(w, n); fits[i][j] && at[i] < 0 && owner[j] < 0 {
+		for j := range wide {
+			if fits[i][j] = same(cw[j], cn[i]); fits[i][j] && at[i] < 0 && owner[j] < 0 {
 				at[i], owner[j] = j, i
 			}
 		}
@@ -196,27 +197,24 @@ func (p *Provider) fit(ctx context.Context, wide, narrowed []json.RawMessage) (a
 	return at, true, nil
 }
 
-// sameJSON compares two documents but for blanks, the order of members and the
-// way that strings are escaped. Numbers are compared as they are written: two
-// that a float takes for one may be two.
-func sameJSON(a, b json.RawMessage) bool {
-	x, err := canonicalJSON(a)
-	if err != nil {
-		return false
+// canonical writes details in one spelling: without blanks, members in order,
+// strings escaped in one way. Numbers stay as they are written: two that a float
+// takes for one may be two. nil: no JSON.
+func canonical(details []json.RawMessage) [][]byte {
+	out := make([][]byte, len(details))
+	for i, raw := range details {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		var v any
+		if d.Decode(&v) == nil {
+			out[i], _ = json.Marshal(v) // of what was just decoded
+		}
 	}
-	y, err := canonicalJSON(b)
-	return err == nil && bytes.Equal(x, y)
+	return out
 }
 
-func canonicalJSON(raw json.RawMessage) ([]byte, error) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, err
-	}
-	return json.Marshal(v)
-}
+// same compares what canonical made.
+func same(a, b []byte) bool { return a != nil && bytes.Equal(a, b) }
 
 // tokenDetails are the details of one access token: each of them is its index
 // in the grant, or the narrowed detail itself. nil: all that the grant has. The
@@ -249,8 +247,9 @@ func (p *Provider) ofToken(ctx context.Context, c *clientreg.Client, g *grant, r
 	if err != nil {
 		return nil, refuse("token.details", err)
 	}
+	have, wanted := canonical(usable), canonical(asked)
 	for i, d := range asked {
-		if slices.ContainsFunc(usable, func(u json.RawMessage) bool { return sameJSON(u, d) }) {
+		if slices.ContainsFunc(have, func(h []byte) bool { return same(h, wanted[i]) }) {
 			continue // as granted, with what Validate once added to it
 		}
 		if asked[i], err = p.checkDetail(ctx, c, d); err != nil {
@@ -265,8 +264,9 @@ func (p *Provider) ofToken(ctx context.Context, c *clientreg.Client, g *grant, r
 		return nil, refuse("token.details_wider", nil)
 	}
 	t := make(tokenDetails, len(asked))
+	wanted = canonical(asked) // as Validate left them
 	for i, d := range asked {
-		if t[i] = json.RawMessage(strconv.Itoa(where[at[i]])); !sameJSON(usable[at[i]], d) {
+		if t[i] = json.RawMessage(strconv.Itoa(where[at[i]])); !same(have[at[i]], wanted[i]) {
 			t[i] = d
 		}
 	}
