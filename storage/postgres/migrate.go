@@ -126,11 +126,9 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, opts ...Option) error {
 
 // check refuses a database that New must not use.
 func (o *options) check(ctx context.Context, pool *pgxpool.Pool) error {
-	var (
-		is              int
-		usable, standby bool
-		off             []string
-	)
+	var is int
+	var usable, standby bool
+	var off []string
 	err := pool.QueryRow(ctx, o.sql(`SELECT coalesce(max(version), 0), to_regproc('idpkit.commit_v1') IS NOT NULL, pg_is_in_recovery(), ARRAY(
 			SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name)
 		FROM idpkit.migrations`), pgx.QueryExecModeExec).Scan(&is, &usable, &standby, &off)

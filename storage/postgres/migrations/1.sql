@@ -83,9 +83,6 @@ CREATE PROCEDURE idpkit.commit_v1(
 	OUT failed integer, OUT now_version bigint, OUT now_state smallint, OUT now_subject bytea, OUT now_client bytea,
 	OUT now_session bytea, OUT now_grant bytea, OUT now_expires timestamptz, OUT now_data bytea)
 LANGUAGE plpgsql AS $$
-DECLARE
-	was_version bigint;
-	was_state smallint;
 BEGIN
 	-- Each statement below must see all that was committed before it, whatever
 	-- the default here is. Nothing was done yet.
@@ -105,12 +102,12 @@ BEGIN
 
 	FOR i IN 1 .. cardinality(verbs) LOOP
 		CONTINUE WHEN verbs[i] = 4; -- delete demands nothing
-		SELECT version, state INTO was_version, was_state
+		SELECT version, state INTO now_version, now_state -- data only if it is asked for
 		FROM idpkit.records WHERE shard = at_shard AND kind = kinds[i] AND key = keys[i];
 		CONTINUE WHEN CASE verbs[i]
 			WHEN 1 THEN NOT FOUND
-			WHEN 2 THEN was_state = 0 AND was_version = versions[i]
-			ELSE was_state = 0 END;
+			WHEN 2 THEN now_state = 0 AND now_version = versions[i]
+			ELSE now_state = 0 END;
 		failed := i - 1;
 		SELECT version, state, subject, client, session, grant_, expires, data
 		INTO now_version, now_state, now_subject, now_client, now_session, now_grant, now_expires, now_data

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -33,10 +34,18 @@ type Server struct {
 	settings []string
 	as       *syscall.Credential // nil: whoever runs the test
 
+	leash io.Closer // closed when the test process ends, however it does
+
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has ended
 }
+
+// watch runs beside a server and ends it if the test process was killed.
+const watch = `cat
+kill $(cat bouncer*/pid) && sleep 1
+kill -QUIT $(head -n 1 data/postmaster.pid) && sleep 2
+rm -rf "$0"`
 
 // Start starts a server that ends with the test. Each setting is one of
 // postgresql.conf, such as "max_connections=20".
@@ -77,7 +86,15 @@ func New(settings ...string) (*Server, error) {
 		s.Close()
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if err := s.Restart(); err != nil {
+	watcher := s.command("/bin/sh", "-c", watch, dir)
+	if s.leash, err = watcher.StdinPipe(); err == nil {
+		err = watcher.Start()
+	}
+	if err == nil {
+		go func() { _ = watcher.Wait() }()
+		err = s.Restart()
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -280,6 +297,9 @@ func childrenOf(pid int) (children []int) {
 func (s *Server) Close() {
 	s.Kill()
 	_ = os.RemoveAll(s.dir)
+	if s.leash != nil {
+		_ = s.leash.Close()
+	}
 }
 
 // SQL runs statements in a database with psql and returns what it prints:
@@ -314,9 +334,17 @@ func PgBouncer(t testing.TB, s *Server, settings ...string) (host string) {
 			t.Fatal(err)
 		}
 	}
-	ini := fmt.Sprintf("[databases]\n* = host=%s\n[pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_port = 5432\nunix_socket_dir = %s\nmax_client_conn = 1000\n", s.dir, dir)
-	// auth_type any takes the server's user from the database line.
-	ini = strings.Replace(ini, "host="+s.dir, "host="+s.dir+" user=postgres", 1)
+	// With auth_type any the user is the one of the database line.
+	ini := fmt.Sprintf(`[databases]
+* = host=%s user=postgres
+[pgbouncer]
+pool_mode = transaction
+auth_type = any
+listen_port = 5432
+unix_socket_dir = %s
+pidfile = %s/pid
+max_client_conn = 1000
+`, s.dir, dir, dir)
 	file := filepath.Join(dir, "pgbouncer.ini")
 	if err := os.WriteFile(file, []byte(ini+strings.Join(settings, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
