@@ -24,6 +24,9 @@
 //     storagetest tells whether yours are right.
 //   - Draw your own consent page: handlers.Consent is one function.
 //
+// GUIDE.md has a chapter for each, for keys and secrets, and for what stands
+// before the provider; CATALOGUE.md lists what it refuses, by name.
+//
 // # Endpoints
 //
 //	endpoint                        handler              file              specification
