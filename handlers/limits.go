@@ -11,31 +11,45 @@ import (
 	"github.com/idpkit/idpkit/middleware"
 )
 
-// limiters are the buckets that hold guessing back. What succeeded does not
-// count: a Limiter with an Undo method, as middleware.Buckets has, gets its
-// token back.
+// limiters are the buckets that hold guessing and flooding back. What succeeded
+// does not count: a Limiter with an Undo method, as middleware.Buckets has, gets
+// its token back. With no Config.Limiter, which would get the same keys:
+//
+//	name       counts                                per                          burst  then one in
+//	client     failed client authentications         client                         128  1 s
+//	stranger   secrets of clients that do not exist  network                         30  1 s
+//	secret     chosen client secrets tried           client and network             128  1 s
+//	par        requests and device authorizations    client and network            1000  50 ms
+//	           of public clients
+//	login      passwords tried                       user name and network           10  30 s
+//	           passwords tried                       network                        100  3 s
+//	user_code  user codes tried                      network, and signed-in user     10  1 min
+//	authorize  sign-ins begun and not ended          network                       3000  40 ms
+//
+// A network is an IPv4 /24 or an IPv6 /56: what one attacker has many addresses
+// of, and a whole office behind one. So authorize is wide: it bounds the rows
+// that somebody without any account can make (some 48,000 in the half hour that
+// an interaction lives), and since a sign-in that ends is given back, an office
+// is held back only by what its people leave lying. Refresh tokens, codes and
+// device codes have 256 random bits; guessing them needs no limit. What a device
+// polls too often is slowed down by its own row, RFC 8628 §3.5.
 type limiters struct {
-	client   middleware.Limiter // failed client authentications, per client
-	stranger middleware.Limiter // secrets of clients that do not exist, per address
-	secret   middleware.Limiter // chosen client secrets tried, per client and address
-	login    middleware.Limiter // passwords tried, per user name and address
-	loginAll middleware.Limiter // passwords tried, per address
-	userCode middleware.Limiter // user codes tried, per address and per user
-	par      middleware.Limiter // requests pushed by public clients, per client and address
+	client, stranger, secret, par, login, loginAll, userCode, authorize middleware.Limiter
 }
 
 func newLimiters(c *Config) limiters {
-	if c.Limiter != nil {
-		return limiters{c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter, c.Limiter}
+	if l := c.Limiter; l != nil {
+		return limiters{l, l, l, l, l, l, l, l}
 	}
 	return limiters{
-		client:   middleware.NewBuckets(128, time.Second, c.Now),
-		stranger: middleware.NewBuckets(30, time.Second, c.Now),
-		secret:   middleware.NewBuckets(128, time.Second, c.Now),
-		login:    middleware.NewBuckets(10, 30*time.Second, c.Now),
-		loginAll: middleware.NewBuckets(100, 3*time.Second, c.Now),
-		userCode: middleware.NewBuckets(10, time.Minute, c.Now),
-		par:      middleware.NewBuckets(1000, 50*time.Millisecond, c.Now),
+		client:    middleware.NewBuckets(128, time.Second, c.Now),
+		stranger:  middleware.NewBuckets(30, time.Second, c.Now),
+		secret:    middleware.NewBuckets(128, time.Second, c.Now),
+		par:       middleware.NewBuckets(1000, 50*time.Millisecond, c.Now),
+		login:     middleware.NewBuckets(10, 30*time.Second, c.Now),
+		loginAll:  middleware.NewBuckets(100, 3*time.Second, c.Now),
+		userCode:  middleware.NewBuckets(10, time.Minute, c.Now),
+		authorize: middleware.NewBuckets(3000, 40*time.Millisecond, c.Now),
 	}
 }
 
@@ -57,6 +71,8 @@ func (p *Provider) buckets(r *http.Request, name, key string) []bucket {
 		return []bucket{{p.limits.secret, "secret " + key + " " + addr}}
 	case "par":
 		return []bucket{{p.limits.par, "par " + key + " " + addr}}
+	case "authorize":
+		return []bucket{{p.limits.authorize, "authorize " + addr}}
 	case "login":
 		return []bucket{{p.limits.loginAll, "login " + addr}, {p.limits.login, "login " + addr + " " + strings.ToLower(key)}}
 	case "user_code":
@@ -74,7 +90,14 @@ func (p *Provider) limit(r *http.Request, name, key string) int {
 	ctx := r.Context()
 	for _, b := range p.buckets(r, name, key) {
 		if ok, wait := b.Allow(ctx, b.key); !ok {
-			p.emit(ctx, r, Event{Name: "limit.hit", Reason: name})
+			e := Event{Name: "limit.hit", Reason: name}
+			switch name {
+			case "client", "secret", "par":
+				e.ClientID = printable(key)
+			case "user_code":
+				e.Subject = key
+			}
+			p.emit(ctx, r, e)
 			return max(1, int((wait+time.Second-1)/time.Second))
 		}
 	}
