@@ -4,6 +4,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -20,7 +21,7 @@ type Storage struct {
 	mu   sync.RWMutex
 	rows map[storage.Ref]*storage.Record
 	// index holds, for each value of an indexed column, the rows that carry it.
-	index map[column]map[storage.Ref]*storage.Record
+	index map[column]map[storage.Ref]struct{}
 }
 
 type column struct {
@@ -74,35 +75,40 @@ func (s *Storage) Commit(ctx context.Context, ops ...storage.Op) error {
 func (s *Storage) replace(old, next *storage.Record) {
 	if s.rows == nil {
 		s.rows = map[storage.Ref]*storage.Record{}
-		s.index = map[column]map[storage.Ref]*storage.Record{}
+		s.index = map[column]map[storage.Ref]struct{}{}
 	}
+	var was, is [4]column
 	if old != nil {
-		delete(s.rows, old.Ref)
-		for _, c := range columns(old) {
+		was = columns(old)
+		if next == nil {
+			delete(s.rows, old.Ref)
+		}
+	}
+	if next != nil {
+		is = columns(next)
+		s.rows[next.Ref] = next
+	}
+	for i := range was {
+		if was[i] == is[i] {
+			continue
+		}
+		if c := was[i]; c.value != "" {
 			if delete(s.index[c], old.Ref); len(s.index[c]) == 0 {
 				delete(s.index, c)
 			}
 		}
-	}
-	if next != nil {
-		s.rows[next.Ref] = next
-		for _, c := range columns(next) {
+		if c := is[i]; c.value != "" {
 			if s.index[c] == nil {
-				s.index[c] = map[storage.Ref]*storage.Record{}
+				s.index[c] = map[storage.Ref]struct{}{}
 			}
-			s.index[c][next.Ref] = next
+			s.index[c][next.Ref] = struct{}{}
 		}
 	}
 }
 
-func columns(r *storage.Record) []column {
-	var cs []column
-	for _, c := range []column{{r.Kind, 'g', r.Grant}, {r.Kind, 's', r.Session}, {r.Kind, 'u', r.Subject}, {r.Kind, 'c', r.Client}} {
-		if c.value != "" {
-			cs = append(cs, c)
-		}
-	}
-	return cs
+// columns lists the indexed columns, the narrowest first.
+func columns(r *storage.Record) [4]column {
+	return [4]column{{r.Kind, 'g', r.Grant}, {r.Kind, 's', r.Session}, {r.Kind, 'u', r.Subject}, {r.Kind, 'c', r.Client}}
 }
 
 // Find implements storage.Storage. Records come in the order of shard and key.
@@ -113,16 +119,19 @@ func (s *Storage) Find(ctx context.Context, q storage.Query) (storage.Page, erro
 	if err := ctx.Err(); err != nil {
 		return storage.Page{}, fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
-	narrowest := columns(&storage.Record{Ref: storage.Ref{Kind: q.Kind}, Subject: q.Subject, Client: q.Client, Session: q.Session, Grant: q.Grant})[0]
+	asked := columns(&storage.Record{Ref: storage.Ref{Kind: q.Kind}, Subject: q.Subject, Client: q.Client, Session: q.Session, Grant: q.Grant})
+	narrowest := asked[slices.IndexFunc(asked[:], func(c column) bool { return c.value != "" })] // Validate wants one
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var found []*storage.Record
-	for _, r := range s.index[narrowest] {
-		if q.Matches(r) && cursor(r.Ref) > q.After {
+	for ref := range s.index[narrowest] {
+		if r := s.rows[ref]; q.Matches(r) && (q.After == "" || cursor(ref) > q.After) {
 			found = append(found, r)
 		}
 	}
-	slices.SortFunc(found, func(a, b *storage.Record) int { return strings.Compare(cursor(a.Ref), cursor(b.Ref)) })
+	slices.SortFunc(found, func(a, b *storage.Record) int {
+		return cmp.Or(cmp.Compare(a.Shard, b.Shard), strings.Compare(a.Key, b.Key))
+	})
 	var page storage.Page
 	if len(found) > q.Limit {
 		found = found[:q.Limit]
