@@ -53,13 +53,14 @@ func StaticKeys(keys ...SigningKey) (KeySource, error) {
 		if k.Signer == nil || k.ID == "" {
 			return nil, fmt.Errorf("handlers: key %d has no ID or no signer", i)
 		}
-		if err := jose.CheckSigner(k.Alg, k.Signer); err != nil {
+		prepared, err := jose.Prepare(k.Alg, k.Signer)
+		if err != nil {
 			return nil, fmt.Errorf("handlers: key %q: %w", k.ID, err)
 		}
 		if slices.ContainsFunc(s[:i], func(o SigningKey) bool { return o.ID == k.ID }) {
 			return nil, fmt.Errorf("handlers: key ID %q is used twice", k.ID)
 		}
-		s[i] = k
+		s[i] = SigningKey{k.ID, k.Alg, prepared}
 	}
 	return s, nil
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,13 @@ type keySet struct {
 type liveKey struct {
 	SigningKey
 	activeAt time.Time
-	old      bool // sealed under a secret that is not the first
+	old      bool          // sealed under a secret that is not the first
+	prepared crypto.Signer // the same key, for signing
+}
+
+func newLiveKey(k SigningKey, activeAt time.Time, old bool) (liveKey, error) {
+	prepared, err := jose.Prepare(k.Alg, k.Signer)
+	return liveKey{k, activeAt, old, prepared}, err
 }
 
 func (k *rotatingKeys) Algorithms() []string { return k.p.cfg.SigningAlgs }
@@ -78,7 +85,8 @@ func (k *rotatingKeys) Signer(ctx context.Context, alg string) (SigningKey, erro
 	now := k.p.now()
 	for i := len(set.keys) - 1; i >= 0; i-- {
 		if !set.keys[i].activeAt.After(now) {
-			return set.keys[i].SigningKey, nil
+			k := set.keys[i]
+			return SigningKey{k.ID, k.Alg, k.prepared}, nil
 		}
 	}
 	return SigningKey{}, fmt.Errorf("handlers: no active key for %s", alg)
@@ -250,7 +258,10 @@ func generate(alg string, activeAt time.Time) (liveKey, error) {
 		return liveKey{}, err
 	}
 	kid, err := jose.Thumbprint(signer.Public())
-	return liveKey{SigningKey: SigningKey{kid, alg, signer}, activeAt: activeAt}, err
+	if err != nil {
+		return liveKey{}, err
+	}
+	return newLiveKey(SigningKey{kid, alg, signer}, activeAt, false)
 }
 
 // open opens the stored keys. Those under a secret that is not ours stay in the
@@ -270,7 +281,11 @@ func (k *rotatingKeys) open(ctx context.Context, alg string, s storedKeys) (fore
 		if err != nil {
 			return nil, nil, fmt.Errorf("key %s: %w", sk.ID, err)
 		}
-		mine = append(mine, liveKey{SigningKey{sk.ID, alg, signer}, sk.ActiveAt, !k.p.seal.Current(sk.Sealed)})
+		l, err := newLiveKey(SigningKey{sk.ID, alg, signer}, sk.ActiveAt, !k.p.seal.Current(sk.Sealed))
+		if err != nil {
+			return nil, nil, fmt.Errorf("key %s: %w", sk.ID, err)
+		}
+		mine = append(mine, l)
 	}
 	return foreign, mine, nil
 }

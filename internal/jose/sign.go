@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/lestrrat-go/jwx/v2/jws"
 )
@@ -37,14 +38,46 @@ func shortType(typ string) string {
 	return typ
 }
 
-// Sign returns the compact token with the claims as its payload. See [Signer],
-// which does the same faster when used again.
+// Sign returns the compact token with the claims as its payload. Where one key
+// signs often, [Prepare] it or use a [Signer].
 func Sign(ctx context.Context, h Header, s crypto.Signer, claims any) (string, error) {
-	p, err := NewSigner(h, s)
+	var signer *Signer
+	var err error
+	if p, ok := s.(*prepared); ok {
+		signer, err = p.signer(h)
+	} else {
+		signer, err = NewSigner(h, s)
+	}
 	if err != nil {
 		return "", err
 	}
-	return p.Sign(ctx, claims)
+	return signer.Sign(ctx, claims)
+}
+
+// Prepare returns a key that Sign takes without checking it again, and with each
+// header made once. Headers of such a key should be few.
+func Prepare(alg string, s crypto.Signer) (crypto.Signer, error) {
+	if err := CheckSigner(alg, s); err != nil {
+		return nil, err
+	}
+	return &prepared{Signer: s}, nil
+}
+
+type prepared struct {
+	crypto.Signer
+	signers sync.Map // Header -> *Signer
+}
+
+func (p *prepared) signer(h Header) (*Signer, error) {
+	if s, ok := p.signers.Load(h); ok {
+		return s.(*Signer), nil
+	}
+	s, err := NewSigner(h, p.Signer)
+	if err != nil {
+		return nil, err
+	}
+	p.signers.Store(h, s)
+	return s, nil
 }
 
 // Signer signs tokens with one key under one header. It is safe for concurrent
@@ -58,6 +91,9 @@ type Signer struct {
 // NewSigner prepares a signer. s may be any crypto.Signer that fits h.Alg: a key
 // of the standard library or one that lives in a KMS or HSM.
 func NewSigner(h Header, s crypto.Signer) (*Signer, error) {
+	if p, ok := s.(*prepared); ok {
+		s = p.Signer
+	}
 	if err := CheckSigner(h.Alg, s); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,11 @@ func TestSignAndVerifyAgreeWithTheStandardLibrary(t *testing.T) {
 			t.Parallel()
 			native := testKey(t, alg)
 			keys := []Key{{ID: "k1", Alg: alg, Use: "sig", Public: native.Public()}}
-			for name, s := range map[string]crypto.Signer{"native": native, "foreign": hsm{inner: native}} {
+			prepared, err := Prepare(alg, native)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, s := range map[string]crypto.Signer{"native": native, "foreign": hsm{inner: native}, "prepared": prepared} {
 				h := Header{Alg: alg, KeyID: "k1", Type: "at+jwt"}
 				token, err := Sign(t.Context(), h, s, json.RawMessage(payload))
 				if err != nil {
@@ -268,6 +272,39 @@ func TestHeaderIsType(t *testing.T) {
 	}
 }
 
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	key := testKey(t, ES256)
+	if _, err := Prepare(RS256, key); !errors.Is(err, ErrKey) {
+		t.Errorf("a key of another type: %v", err)
+	}
+	if _, err := Prepare(ES256, nil); !errors.Is(err, ErrKey) {
+		t.Errorf("no key: %v", err)
+	}
+	s, err := Prepare(ES256, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sign(t.Context(), Header{Alg: RS256, KeyID: "k1"}, s, struct{}{}); !errors.Is(err, ErrKey) {
+		t.Errorf("another algorithm than it was prepared for: %v", err)
+	}
+	for range 2 {
+		for _, h := range []Header{{Alg: ES256, KeyID: "k1"}, {Alg: ES256, KeyID: "k1", Type: "at+jwt"}, {Alg: ES256, KeyID: "k2"}} {
+			token, err := Sign(t.Context(), h, s, struct{}{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := Verify(token, []Key{{ID: h.KeyID, Public: key.Public()}}, []string{ES256})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Header != h {
+				t.Errorf("header %+v, want %+v", v.Header, h)
+			}
+		}
+	}
+}
+
 func BenchmarkSign(b *testing.B) {
 	claims := map[string]any{"iss": "https://op.example", "sub": "user-1", "aud": "client-1", "exp": 1700000600, "iat": 1700000000, "jti": "0123456789abcdef"}
 	for _, alg := range []string{ES256, RS256, EdDSA} {
@@ -283,6 +320,29 @@ func BenchmarkSign(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkSignUnprepared(b *testing.B) {
+	key := testKey(b, ES256)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Sign(b.Context(), Header{Alg: ES256, KeyID: "k1", Type: "at+jwt"}, key, struct{}{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSignPrepared(b *testing.B) {
+	key, err := Prepare(ES256, testKey(b, ES256))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Sign(b.Context(), Header{Alg: ES256, KeyID: "k1", Type: "at+jwt"}, key, struct{}{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
