@@ -45,8 +45,14 @@ type Keyring struct {
 type key struct {
 	id     [idBytes]byte
 	secret []byte
-	aeads  sync.Map // purpose -> cipher.AEAD
+	aeads  sync.Map // purpose -> *sealer
 	macs   sync.Map // purpose -> []byte
+}
+
+// sealer is the key of one purpose.
+type sealer struct {
+	cipher.AEAD
+	bound []byte // associated data: what a value must not be taken for
 }
 
 // New returns a keyring over at least one secret of at least 32 bytes; the
@@ -76,20 +82,21 @@ func (k *Keyring) derive(e *key, purpose string, salt []byte, n int) []byte {
 	return out
 }
 
-func (k *Keyring) aead(e *key, purpose string) cipher.AEAD {
-	if a, ok := e.aeads.Load(purpose); ok {
-		return a.(cipher.AEAD)
+func (k *Keyring) sealer(e *key, purpose string) *sealer {
+	if s, ok := e.aeads.Load(purpose); ok {
+		return s.(*sealer)
 	}
-	a, _ := e.aeads.LoadOrStore(purpose, newAEAD(k.derive(e, purpose, nil, chacha20poly1305.KeySize)))
-	return a.(cipher.AEAD)
+	s, _ := e.aeads.LoadOrStore(purpose, k.newSealer(e, purpose, nil))
+	return s.(*sealer)
 }
 
-func newAEAD(key []byte) cipher.AEAD {
-	a, err := chacha20poly1305.NewX(key)
+// newSealer derives the key of a purpose and, where there is one, a salt.
+func (k *Keyring) newSealer(e *key, purpose string, salt []byte) *sealer {
+	a, err := chacha20poly1305.NewX(k.derive(e, purpose, salt, chacha20poly1305.KeySize))
 	if err != nil {
 		panic(err) // only for a wrong key size
 	}
-	return a
+	return &sealer{a, append([]byte{format}, purpose+"\x00"+k.issuer...)}
 }
 
 func (k *Keyring) find(id []byte) *key {
@@ -104,16 +111,16 @@ func (k *Keyring) find(id []byte) *key {
 // Seal encrypts plaintext for a purpose. Purposes are fixed strings of the
 // program, never input.
 func (k *Keyring) Seal(purpose string, random io.Reader, plaintext []byte) ([]byte, error) {
-	return k.seal(k.aead(k.keys[0], purpose), purpose, random, plaintext)
+	return k.seal(k.sealer(k.keys[0], purpose), random, plaintext)
 }
 
 // SealTo is Seal under a key that also depends on salt: without the salt
 // nobody opens it, the holder of the secrets included.
 func (k *Keyring) SealTo(salt []byte, purpose string, random io.Reader, plaintext []byte) ([]byte, error) {
-	return k.seal(newAEAD(k.derive(k.keys[0], purpose, salt, chacha20poly1305.KeySize)), purpose, random, plaintext)
+	return k.seal(k.newSealer(k.keys[0], purpose, salt), random, plaintext)
 }
 
-func (k *Keyring) seal(a cipher.AEAD, purpose string, random io.Reader, plaintext []byte) ([]byte, error) {
+func (k *Keyring) seal(s *sealer, random io.Reader, plaintext []byte) ([]byte, error) {
 	out := make([]byte, header+chacha20poly1305.NonceSizeX, overhead+len(plaintext))
 	out[0] = format
 	copy(out[1:], k.keys[0].id[:])
@@ -121,17 +128,12 @@ func (k *Keyring) seal(a cipher.AEAD, purpose string, random io.Reader, plaintex
 	if _, err := io.ReadFull(random, nonce); err != nil {
 		return nil, err
 	}
-	return a.Seal(out, nonce, plaintext, k.bound(purpose)), nil
-}
-
-// bound is the associated data: what the value must not be taken for.
-func (k *Keyring) bound(purpose string) []byte {
-	return append([]byte{format}, purpose+"\x00"+k.issuer...)
+	return s.AEAD.Seal(out, nonce, plaintext, s.bound), nil
 }
 
 // Open returns what Seal was given, or ErrOpen.
 func (k *Keyring) Open(purpose string, sealed []byte) ([]byte, error) {
-	return k.open(sealed, purpose, func(e *key) cipher.AEAD { return k.aead(e, purpose) })
+	return k.open(sealed, func(e *key) *sealer { return k.sealer(e, purpose) })
 }
 
 // Current tells whether a sealed value was sealed under the first secret.
@@ -141,12 +143,10 @@ func (k *Keyring) Current(sealed []byte) bool {
 
 // OpenTo returns what SealTo was given with the same salt, or ErrOpen.
 func (k *Keyring) OpenTo(salt []byte, purpose string, sealed []byte) ([]byte, error) {
-	return k.open(sealed, purpose, func(e *key) cipher.AEAD {
-		return newAEAD(k.derive(e, purpose, salt, chacha20poly1305.KeySize))
-	})
+	return k.open(sealed, func(e *key) *sealer { return k.newSealer(e, purpose, salt) })
 }
 
-func (k *Keyring) open(sealed []byte, purpose string, aead func(*key) cipher.AEAD) ([]byte, error) {
+func (k *Keyring) open(sealed []byte, under func(*key) *sealer) ([]byte, error) {
 	if len(sealed) < overhead || sealed[0] != format {
 		return nil, ErrOpen
 	}
@@ -155,7 +155,8 @@ func (k *Keyring) open(sealed []byte, purpose string, aead func(*key) cipher.AEA
 		return nil, ErrOpen
 	}
 	nonce, body := sealed[header:header+chacha20poly1305.NonceSizeX], sealed[header+chacha20poly1305.NonceSizeX:]
-	plain, err := aead(e).Open(nil, nonce, body, k.bound(purpose))
+	s := under(e)
+	plain, err := s.AEAD.Open(nil, nonce, body, s.bound)
 	if err != nil {
 		return nil, ErrOpen
 	}
