@@ -144,13 +144,13 @@ func encodeJSON(v any) ([]byte, error) {
 
 // writeJSON answers with a document.
 func writeJSON(w http.ResponseWriter, status int, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(v); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // the client went away; nobody is left to tell
+	_, _ = w.Write(b.Bytes()) // the client went away; nobody is left to tell
 	return nil
 }
 
