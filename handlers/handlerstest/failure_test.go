@@ -306,6 +306,12 @@ func TestFails(t *testing.T) {
 			s.rp.Call("GET", "userinfo_endpoint", "x").WantError(403, "insufficient_scope")
 		},
 			[]string{"status 401 and invalid_token, want 403 and insufficient_scope"}},
+		{"another status", nil, func(_ testing.TB, s set) { s.rp.Call("GET", "userinfo_endpoint", "x").WantError(400, "invalid_token") },
+			[]string{"status 401 and invalid_token, want 400 and invalid_token"}},
+		{"another code", nil, func(_ testing.TB, s set) {
+			s.rp.Call("GET", "userinfo_endpoint", "x").WantError(401, "insufficient_scope")
+		},
+			[]string{"status 401 and invalid_token, want 401 and insufficient_scope"}},
 		{"no refusal at the client", nil, func(_ testing.TB, s set) {
 			s.rp.WantError(s.browser.Submit(s.page, url.Values{"do": {"allow"}}), "access_denied")
 		}, []string{`error "", want "access_denied"`, "POST /consent"}},
@@ -329,8 +335,8 @@ func TestFails(t *testing.T) {
 		}, []string{`client "app": set Authenticate for private_key_jwt`}},
 		{"a client that is wrong", nil, func(t testing.TB, s set) { handlerstest.NewRP(t, s.idp, clientreg.Client{ID: "a", Scope: `"`}) }, []string{`client "a": `, "scope"}},
 		{"a client that is not served", nil, func(t testing.TB, s set) {
-			handlerstest.NewRP(t, s.idp, clientreg.Client{ID: "a", UserInfoSignedResponseAlg: "ES256", IDTokenEncryptedResponseAlg: "RSA-OAEP-256", IDTokenEncryptedResponseEnc: "A256GCM"})
-		}, []string{`client "a": `}},
+			handlerstest.NewRP(t, s.idp, clientreg.Client{ID: "a", IDTokenSignedResponseAlg: "RS256"})
+		}, []string{"id_token_signed_response_alg asks for what this provider does not serve"}},
 		{"a configuration that is wrong", nil, func(t testing.TB, _ set) { handlerstest.Serve(t, handlers.Config{Issuer: "https://id.example/"}) }, []string{"IDP113"}},
 		{"an application that does not start", nil, func(t testing.TB, _ set) {
 			handlerstest.ServeApp(t, func(context.Context, string) (http.Handler, error) { return nil, errors.New("no teapot") })

@@ -396,3 +396,29 @@ func TestSameSite(t *testing.T) {
 		}
 	}
 }
+
+// elsewhere is a registry that keeps its secrets to itself, and one client.
+type elsewhere struct{}
+
+func (elsewhere) Client(_ context.Context, id string) (*clientreg.Client, error) {
+	if id != "web" {
+		return nil, clientreg.ErrNotFound
+	}
+	return &clientreg.Client{ID: id, RedirectURIs: []string{"https://web.example/cb"}, Scope: "openid"}, nil
+}
+
+func (elsewhere) VerifySecret(_ context.Context, _ *clientreg.Client, presented string) (bool, error) {
+	return presented == "open sesame, said the cave", nil
+}
+
+// TestSecretsElsewhere: a registry judges the secrets of its clients, and not
+// those of the test's.
+func TestSecretsElsewhere(t *testing.T) {
+	t.Parallel()
+	idp := handlerstest.Serve(t, handlers.Config{Clients: elsewhere{}})
+	browser := handlerstest.NewBrowser(t, idp)
+	web := handlerstest.NewRP(t, idp, clientreg.Client{ID: "web"})
+	web.Secret = "open sesame, said the cave"
+	web.SignIn(browser, "alice", "wonderland")
+	handlerstest.NewRP(t, idp, clientreg.Client{ID: "own", Scope: "openid"}).SignIn(browser, "alice", "wonderland")
+}

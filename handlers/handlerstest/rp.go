@@ -78,7 +78,7 @@ func NewRP(t testing.TB, s *Server, c clientreg.Client) *RP {
 			t.Fatalf("client %q: %v", c.ID, err)
 		}
 		if err := s.Provider.Serves(&known.Client); err != nil {
-			t.Fatalf("client %q: %v", c.ID, err)
+			t.Fatal(err)
 		}
 		c, rp.Secret = known.Client, known.secret
 	}
