@@ -10,7 +10,6 @@ import (
 
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/handlers"
-	"github.com/idpkit/idpkit/middleware"
 	"github.com/idpkit/idpkit/storage/memory"
 )
 
@@ -89,28 +88,5 @@ func ExampleConsentFunc() {
 		}
 	})
 	_ = handlers.Config{Consent: consent}
-	// Output:
-}
-
-// An API beside the provider is guarded by it.
-func ExampleProvider_VerifyAccess() {
-	var p *handlers.Provider // from New
-	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, _ := middleware.PrincipalFrom(r.Context())
-		fmt.Fprintln(w, "hello", who.Subject)
-	})
-	http.NewServeMux().Handle("/api/", middleware.Protect(p, middleware.Rule{Audience: "https://id.example", Scope: []string{"api"}})(api))
-	// Output:
-}
-
-// Taking everything back that a user has allowed.
-func ExampleGrants_RevokeAll() {
-	disable := func(ctx context.Context, p *handlers.Provider, subject string) error {
-		// Mark the user as disabled in your table first, so that Users.Claims
-		// returns ErrUserDisabled; then:
-		_, err := p.Grants().RevokeAll(ctx, handlers.Filter{Subject: subject})
-		return err
-	}
-	_ = disable
 	// Output:
 }

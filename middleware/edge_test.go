@@ -22,15 +22,6 @@ import (
 
 var proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 
-func ExampleEdge() {
-	edge := Edge{
-		TrustedProxies:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
-		ClientCertHeader: "X-SSL-Cert", // nginx: proxy_set_header X-SSL-Cert $ssl_client_escaped_cert;
-	}
-	mux := http.NewServeMux()
-	_ = http.Server{Handler: Chain(mux, edge.Wrap, Log(nil))}
-}
-
 func TestRemoteAddr(t *testing.T) {
 	t.Parallel()
 	type hd = http.Header

@@ -73,19 +73,6 @@ func good(more string) string {
 	return fmt.Sprintf(`{"active":true,"token_type":"Bearer","aud":"api","exp":%d%s}`, until, more)
 }
 
-func ExampleIntrospection() {
-	tokens, err := Introspection{
-		Endpoint: "https://login.example/introspect",
-		ClientID: "invoices-api", ClientSecret: "from your vault",
-		MaxAge: 30 * time.Second, // a revoked token lives so long at most
-	}.Verifier()
-	if err != nil {
-		panic(err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/invoices", Protect(tokens, Rule{Audience: "https://invoices.example"})(http.HandlerFunc(ok)))
-}
-
 // TestIntrospectionAnswers: what the endpoint may say and what comes of it.
 func TestIntrospectionAnswers(t *testing.T) {
 	t.Parallel()

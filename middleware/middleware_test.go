@@ -31,22 +31,6 @@ func logger(b *bytes.Buffer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func ExampleChain() {
-	say := func(s string) Func {
-		return func(h http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				fmt.Println(s)
-				h.ServeHTTP(w, r)
-			})
-		}
-	}
-	h := Chain(http.HandlerFunc(ok), say("first"), say("second"))
-	do(h, "GET", "/")
-	// Output:
-	// first
-	// second
-}
-
 func TestMaxBody(t *testing.T) {
 	t.Parallel()
 	h := MaxBody(4)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

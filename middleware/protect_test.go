@@ -16,29 +16,6 @@ type verifier func(*http.Request) (*Principal, error)
 
 func (v verifier) VerifyAccess(_ context.Context, r *http.Request) (*Principal, error) { return v(r) }
 
-func ExampleProtect() {
-	var tokens Verifier = verifier(func(r *http.Request) (*Principal, error) {
-		token, err := BearerToken(r)
-		if err != nil {
-			return nil, err
-		}
-		if token != "good" {
-			return nil, ErrInvalidToken
-		}
-		return &Principal{Subject: "alice", Scope: []string{"invoices.read"}, Audience: []string{"https://api.example"}}, nil
-	})
-	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, _ := PrincipalFrom(r.Context())
-		fmt.Fprintf(w, "invoices of %s", p.Subject)
-	})
-	h := Protect(tokens, Rule{Audience: "https://api.example", Scope: []string{"invoices.read"}})(api)
-	fmt.Println(do(h, "GET", "/invoices", "Authorization", "Bearer good").Body)
-	fmt.Println(do(h, "GET", "/invoices", "Authorization", "Bearer bad").Header().Get("WWW-Authenticate"))
-	// Output:
-	// invoices of alice
-	// Bearer realm="api", error="invalid_token"
-}
-
 func TestProtect(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)

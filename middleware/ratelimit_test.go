@@ -134,12 +134,6 @@ func TestBucketsRace(t *testing.T) {
 	}
 }
 
-func ExampleRateLimit() {
-	perNetwork := NewBuckets(20, time.Second, nil) // 20 at once, then one a second
-	mux := http.NewServeMux()
-	mux.Handle("POST /login", Chain(http.HandlerFunc(ok), RateLimit(perNetwork, nil)))
-}
-
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	c := newClock()
