@@ -144,7 +144,11 @@ func TestIntrospectionAnswers(t *testing.T) {
 					t.Errorf("%d, want %d", w.Code, tt.want)
 				}
 			}
-			if tt.want == 503 && e.asked.Load() != 2 {
+			// Without Protect behind it: the audience is all that is left to it.
+			if _, err := v.VerifyAccess(t.Context(), bearer("t")); strings.Contains(tt.name, "expired") && !errors.Is(err, ErrInvalidToken) {
+				t.Error("left to Protect", err)
+			}
+			if tt.want == 503 && e.asked.Load() != 3 {
 				t.Error("an outage was remembered")
 			}
 		})
@@ -562,6 +566,7 @@ func TestIntrospectionLateAnswer(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
+		time.Sleep(maxInactive) // the refusal is forgotten; a late answer that was kept would come up now
 		if _, err := v.VerifyAccess(t.Context(), bearer("t")); !errors.Is(err, ErrInvalidToken) {
 			t.Error("the late answer brought the token back", err)
 		}
