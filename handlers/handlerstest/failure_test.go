@@ -259,6 +259,18 @@ func TestSignInFails(t *testing.T) {
 	}
 }
 
+// TestRedirectQuery: what the redirect URI has in its query must come back.
+func TestRedirectQuery(t *testing.T) {
+	t.Parallel()
+	idp := handlerstest.Serve(t, handlers.Config{})
+	idp.Transport = wrong{idp.Transport, nil, location(func(q url.Values) { q.Del("tenant") })}
+	client := app
+	client.RedirectURIs = []string{"https://rp.example/cb?tenant=1"}
+	holds(t, failure(t, func(t testing.TB) {
+		handlerstest.NewRP(t, idp, client).SignIn(handlerstest.NewBrowser(t, idp), "alice", "wonderland")
+	}), "the answer lacks tenant of the redirect URI")
+}
+
 func holds(t *testing.T, got string, want ...string) {
 	t.Helper()
 	for _, s := range want {
