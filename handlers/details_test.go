@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +166,15 @@ func TestTokenDetails(t *testing.T) {
 			in := w.introspect("web", r.str("access_token")).want(200).json()
 			if got := shown(r.json()); got != tt.want || shown(in) != got || in["active"] != true {
 				t.Errorf("%s: token response %s, introspection %s, want %s", tt.name, got, shown(in), tt.want)
+			}
+			guarded := httptest.NewRequest("GET", "/", nil)
+			guarded.Header.Set("Authorization", "Bearer "+r.str("access_token"))
+			who, err := w.p.VerifyAccess(t.Context(), guarded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, _ := json.Marshal(who.Details); compactJSON(t, string(b)) != tt.want {
+				t.Errorf("%s: Principal has %s, want %s", tt.name, b, tt.want)
 			}
 		}
 		third := refresh(append([]string{"resource", apiJWT}, ask[2:]...)...).want(200)
