@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -41,6 +42,36 @@ func TestAccessTokenType(t *testing.T) {
 		}
 		if _, ok, err := p.openAccess(ctx, raw); ok != want || err != nil {
 			t.Errorf("typ %q opens: %v %v", typ, ok, err)
+		}
+	}
+}
+
+// TestRequestTokenOnce: a token in the query is refused even beside a good one,
+// and one may come by one way only. RFC 6750 §2, RFC 9700 §4.3.2.
+func TestRequestTokenOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, header, body, query, want string }{
+		{"header", "Bearer abc", "", "", ""},
+		{"body", "", "access_token=abc", "", ""},
+		{"query", "", "", "access_token=abc", "access.request"},
+		{"header and query", "Bearer abc", "", "access_token=abc", "access.request"},
+		{"body and query", "", "access_token=abc", "x=1&access_token=abc", "access.request"},
+		{"header and body", "Bearer abc", "access_token=abc", "", "access.request"},
+		{"twice in the body", "", "access_token=abc&access_token=abc", "", "access.request"},
+		{"nowhere", "", "", "", "access.missing"},
+	} {
+		r := httptest.NewRequest("POST", "/userinfo?"+tt.query, strings.NewReader(tt.body))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if tt.header != "" {
+			r.Header.Set("Authorization", tt.header)
+		}
+		got := ""
+		token, err := requestToken(r)
+		if err != nil {
+			got = toError(err).Reason
+		}
+		if got != tt.want || (token == "abc") != (tt.want == "") {
+			t.Errorf("%s: token %q, reason %q, want %q", tt.name, token, got, tt.want)
 		}
 	}
 }
