@@ -79,7 +79,7 @@ func ExampleConsentFunc() {
 
 	consent := handlers.ConsentFunc(func(w http.ResponseWriter, r *http.Request, i *handlers.Interaction) {
 		switch {
-		case r.Method == http.MethodGet:
+		case r.Method != http.MethodPost:
 			page.Execute(w, i)
 		case r.FormValue("do") == "allow":
 			i.Approve(w, r, handlers.Approval{Scopes: r.PostForm["scope"], Remember: true})
