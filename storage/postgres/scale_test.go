@@ -16,19 +16,20 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/idpkit/idpkit/storage"
+	"github.com/idpkit/idpkit/storage/postgres"
 	"github.com/idpkit/idpkit/storage/postgres/pgtest"
 )
 
 // fill makes the rows from up to below n by SQL, each as big as a grant is.
 // Ten have one subject, fifty clients share all of them, two in three expire.
-func fill(t testing.TB, conn *pgx.Conn, from, n int) {
+func fill(t testing.TB, conn *pgx.Conn, schema string, from, n int) {
 	t.Helper()
 	for ; from < n; from += 100_000 {
-		run(t, conn, fmt.Sprintf(`INSERT INTO idpkit.records (shard, kind, key, version, state, subject, client, session, grant_, expires, data)
+		run(t, conn, fmt.Sprintf(`INSERT INTO %s.records (shard, kind, key, version, state, subject, client, session, grant_, expires, data)
 			SELECT i %% 65536, 'grant', convert_to(translate(encode(sha256(i::text::bytea), 'base64'), '+/=', '-_'), 'UTF8'), 1, 0,
 				convert_to('user ' || i / 10, 'UTF8'), convert_to('client ' || i %% 50, 'UTF8'), convert_to('session ' || i / 3, 'UTF8'), convert_to('grant ' || i, 'UTF8'),
 				CASE WHEN i %% 3 > 0 THEN timestamptz '2030-01-01' + i * interval '1 second' END, decode(repeat(md5(i::text), 37), 'hex')
-			FROM generate_series(%d, %d) AS i`, from, min(from+100_000, n)-1))
+			FROM generate_series(%d, %d) AS i`, schema, from, min(from+100_000, n)-1))
 	}
 }
 
@@ -85,7 +86,7 @@ func TestPlans(t *testing.T) {
 		{"purge", func() error { _, err := s.Purge(ctx, time.Date(2030, 1, 1, 1, 0, 0, 0, time.UTC), 150); return err }, []string{"records_expires", "records_pkey"}},
 	}
 	conn := foreign(t, server.DSN("postgres"))
-	fill(t, conn, 40, 60)
+	fill(t, conn, "idpkit", 40, 60)
 	run(t, conn, "ANALYZE idpkit.records")
 	for range 8 { // the sixth plan is kept
 		for _, c := range calls {
@@ -98,7 +99,7 @@ func TestPlans(t *testing.T) {
 		if statistics {
 			run(t, conn, "ANALYZE idpkit.records")
 		} else {
-			fill(t, conn, 100, 100_000)
+			fill(t, conn, "idpkit", 100, 100_000)
 		}
 		for _, c := range calls {
 			before := len(server.Log())
@@ -118,71 +119,80 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// BenchmarkRows measures how calls get slower as the table grows: IDPKIT_ROWS
-// lists the sizes, ascending.
+// BenchmarkRows measures how much slower calls are the larger the table is.
+// IDPKIT_ROWS lists the sizes; each has a table of its own, and calls take
+// turns, so that all of them meet the same noise.
 func BenchmarkRows(b *testing.B) {
 	sizes := "10000,100000"
 	if env := os.Getenv("IDPKIT_ROWS"); env != "" {
 		sizes = env
 	}
-	server := pgtest.Start(b, "shared_buffers=1GB", "max_wal_size=8GB")
-	s := migrated(b, server.DSN("postgres"))
+	server := pgtest.Start(b, "shared_buffers=2GB", "max_wal_size=16GB", "maintenance_work_mem=1GB")
 	conn := foreign(b, server.DSN("postgres"))
-	have, made := 0, 0
-	for _, text := range strings.Split(sizes, ",") {
-		n, err := strconv.Atoi(text)
+	type table struct {
+		*postgres.Storage
+		rows string
+		n    int
+	}
+	var tables []table
+	for _, rows := range strings.Split(sizes, ",") {
+		n, err := strconv.Atoi(rows)
 		if err != nil {
 			b.Fatal(err)
 		}
-		began := time.Now()
-		fill(b, conn, have, n)
-		have = n
-		run(b, conn, "VACUUM ANALYZE idpkit.records")
-		run(b, conn, "CHECKPOINT")
+		began, name := time.Now(), "rows_"+rows
+		tables = append(tables, table{migrated(b, server.DSN("postgres"), postgres.Schema(name)), rows, n})
+		fill(b, conn, name, 0, n)
+		run(b, conn, "VACUUM ANALYZE "+name+".records")
 		b.Logf("%d rows after %v", n, time.Since(began).Round(time.Second))
-		for _, bench := range []struct {
-			name string
-			call func(i int) error
-		}{
-			{"get", func(i int) error { _, err := s.Get(context.Background(), filled(i*7919%n)); return err }},
-			{"commit", func(i int) error {
-				made++
-				r := grant("%s", filled(-made).Key)
-				r.Shard = filled(i * 7919 % n).Shard
-				r.Data = make([]byte, 600)
-				return s.Commit(context.Background(), storage.Check(filled(i*7919%n)), storage.Insert(r))
-			}},
-			{"update", func(i int) error {
-				r, err := s.Get(context.Background(), filled(i*7919%n))
-				if err == nil {
-					err = s.Commit(context.Background(), storage.Update(*r))
-				}
-				return err
-			}},
-			{"find", func(i int) error {
-				_, err := s.Find(context.Background(), storage.Query{Kind: storage.KindGrant, Subject: fmt.Sprint("user ", i*7919%n/10)})
-				return err
-			}},
-		} {
-			b.Run(fmt.Sprint(bench.name, "/", n), func(b *testing.B) {
-				var took []time.Duration
-				for i := range b.N {
+	}
+	run(b, conn, "CHECKPOINT")
+	made, ctx := 0, context.Background()
+	for _, bench := range []struct {
+		name string
+		call func(s table, i int) error
+	}{
+		{"get", func(s table, i int) error { _, err := s.Get(ctx, filled(i)); return err }},
+		{"commit", func(s table, i int) error {
+			made++
+			r := storage.Record{Ref: filled(-made), Data: make([]byte, 600), Subject: fmt.Sprint("user ", made)}
+			r.Shard = filled(i).Shard
+			return s.Commit(ctx, storage.Check(filled(i)), storage.Insert(r))
+		}},
+		{"update", func(s table, i int) error {
+			r, err := s.Get(ctx, filled(i))
+			if err == nil {
+				err = s.Commit(ctx, storage.Update(*r))
+			}
+			return err
+		}},
+		{"find", func(s table, i int) error {
+			_, err := s.Find(ctx, storage.Query{Kind: storage.KindGrant, Subject: fmt.Sprint("user ", i/10)})
+			return err
+		}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			took := make([][]time.Duration, len(tables))
+			for i := range b.N {
+				for k, s := range tables {
 					began := time.Now()
-					if err := bench.call(i); err != nil {
+					if err := bench.call(s, i*7919%s.n); err != nil {
 						b.Fatal(err)
 					}
-					took = append(took, time.Since(began))
+					took[k] = append(took[k], time.Since(began))
 				}
-				percentiles(b, took)
-			})
-		}
+			}
+			for k, s := range tables {
+				percentiles(b, took[k], "-µs/"+s.rows)
+			}
+		})
 	}
 }
 
-func percentiles(b *testing.B, took []time.Duration) {
+func percentiles(b *testing.B, took []time.Duration, unit string) {
 	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50"+unit)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99"+unit)
 }
 
 // BenchmarkPurge measures commits alone, and beside a purge of IDPKIT_ROWS rows
@@ -195,7 +205,7 @@ func BenchmarkPurge(b *testing.B) {
 	server := pgtest.Start(b, "shared_buffers=1GB", "max_wal_size=8GB")
 	s := migrated(b, server.DSN("postgres"))
 	conn := foreign(b, server.DSN("postgres"))
-	fill(b, conn, 0, rows*3/2) // two in three expire
+	fill(b, conn, "idpkit", 0, rows*3/2) // two in three expire
 	run(b, conn, "VACUUM ANALYZE idpkit.records")
 	run(b, conn, "CHECKPOINT")
 	made := 0
@@ -214,7 +224,7 @@ func BenchmarkPurge(b *testing.B) {
 			var group sync.WaitGroup
 			over := make(chan struct{})
 			purged := 0
-			if purging {
+			if purging && b.N > 1 { // the first run is a trial
 				group.Go(func() {
 					defer close(over)
 					for n := 1; n > 0; purged += n {
@@ -231,7 +241,7 @@ func BenchmarkPurge(b *testing.B) {
 			for range b.N {
 				took = append(took, commit())
 			}
-			if purging { // to the end, if that is not yet
+			if purging && b.N > 1 { // to the end, if that is not yet
 				for done := false; !done; {
 					select {
 					case <-over:
@@ -243,7 +253,7 @@ func BenchmarkPurge(b *testing.B) {
 				b.ReportMetric(float64(purged)/time.Since(began).Seconds(), "purged/s")
 			}
 			group.Wait()
-			percentiles(b, took)
+			percentiles(b, took, "-µs")
 		})
 	}
 }
