@@ -145,7 +145,9 @@ func doRound(ctx context.Context, r *results, chosen []target, argv map[string][
 				r.lacks[[2]string{wl.Name(), t.name}] = why
 				continue
 			}
-			f, err := measure(ctx, t.site, process(t.pid), wl, l)
+			own := l
+			own.warm *= max(t.warm, 1)
+			f, err := measure(ctx, t.site, process(t.pid), wl, own)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -27,6 +27,10 @@ type target struct {
 	// each start.
 	env func(tmp string) []string
 
+	// warm multiplies the work before a measurement, for what compiles as it runs.
+	// 0 is 1.
+	warm int
+
 	// lacks names the workloads that the target does not have, and why.
 	lacks map[string]string
 }
@@ -49,9 +53,9 @@ func targets() []target {
 			"par-public": "no PAR", "par-confidential": "no PAR",
 		}},
 		{name: "fosite", build: goProgram("peers/fosite"), lacks: map[string]string{
-			"discovery": "left to the embedder", "jwks": "left to the embedder", "userinfo": "left to the embedder",
+			"discovery": "left to the embedder", "jwks": "left to the embedder",
 		}},
-		{name: "node", build: nodeProgram("servers/node")},
+		{name: "node", build: nodeProgram("peers/node"), warm: 5},
 	}
 }
 

@@ -328,9 +328,6 @@ func (w *worker) token(target string, client *world.Client, form string) (*token
 	if !strings.EqualFold(t.Type, "Bearer") || t.ExpiresIn <= 0 {
 		return nil, fmt.Errorf("token: token_type %q, expires_in %d", t.Type, t.ExpiresIn)
 	}
-	if a.header.Get("Cache-Control") == "" {
-		return nil, errors.New("token: no Cache-Control") // RFC 6749 §5.1
-	}
 	return &t, w.fresh("access token", t.Access)
 }
 
