@@ -342,8 +342,9 @@ func TestPurgeWaitsForNobody(t *testing.T) {
 }
 
 // A relay stands between a pool and the server and counts round trips: how
-// often the client spoke after it had heard the server.
-type relay struct{ trips atomic.Int64 }
+// often the client spoke after it had heard the server. Where cut is not 0 it
+// lets one byte less than that of the next answer through and hangs up.
+type relay struct{ trips, heard, cut atomic.Int64 }
 
 func (r *relay) start(t testing.TB, server string) (host string) {
 	t.Helper()
@@ -395,6 +396,11 @@ func (r *relay) pass(client net.Conn, to string) {
 		n, err := server.Read(b)
 		if n > 0 {
 			heard.Store(true)
+			r.heard.Add(int64(n))
+		}
+		if cut := r.cut.Swap(0); cut > 0 {
+			_, _ = client.Write(b[:min(n, int(cut)-1)])
+			return
 		}
 		if _, werr := client.Write(b[:n]); err != nil || werr != nil {
 			return
@@ -446,5 +452,49 @@ func TestRoundTrips(t *testing.T) {
 				t.Errorf("the rows of one commit were written by %d transactions (%v)", transactions, err)
 			}
 		}
+	}
+}
+
+// TestAnswerCut loses the connection after each part of the answer to a
+// commit. The server commits between the last message but one and the last:
+// less than the whole answer is no answer.
+func TestAnswerCut(t *testing.T) {
+	t.Parallel()
+	server := server(t)
+	name := database(t, server)
+	straight := migrated(t, server.DSN(name))
+	must(t, straight, storage.Insert(grant("there")))
+	var r relay
+	s := migrated(t, pgtest.DSN(r.start(t, server.Host()), name, "pool_max_conns=1"))
+	for what, commit := range map[string]func(n int) error{
+		"insert":   func(n int) error { return s.Commit(t.Context(), storage.Insert(grant("insert %d", n))) },
+		"conflict": func(int) error { return s.Commit(t.Context(), storage.Insert(grant("there"))) },
+	} {
+		connected := func() {
+			if _, err := s.Get(t.Context(), grant("there").Ref); err != nil {
+				t.Fatal(err)
+			}
+		}
+		connected()
+		before := r.heard.Load()
+		if err := commit(9999); err != nil && !errors.Is(err, storage.ErrExists) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		whole := int(r.heard.Load() - before)
+		done := 0
+		for n := range whole {
+			if n%20 > 0 && n < whole-40 {
+				continue
+			}
+			connected()
+			r.cut.Store(int64(n) + 1)
+			if err := commit(n); !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("%s: after %d of %d bytes: %v, want ErrUnavailable", what, n, whole, err)
+			}
+			if _, err := straight.Get(t.Context(), grant("%s %d", what, n).Ref); err == nil {
+				done++
+			}
+		}
+		t.Logf("%s: %d bytes, %d were done though their answer was lost", what, whole, done)
 	}
 }

@@ -122,25 +122,29 @@ func (s *Storage) Commit(ctx context.Context, ops ...storage.Op) error {
 		}
 		expiries, data = append(expiries, expires), append(data, append([]byte{}, r.Data...))
 	}
-	var conflict *storage.ConflictError
 	args := []any{ops[0].Record.Shard, storage.LockOrder(ops), verbs, text[0], text[1], versions, text[2], text[3], text[4], text[5], expiries, data}
+	outcome := fmt.Errorf("%w: postgres: commit: no answer", storage.ErrUnavailable)
 	err := s.run(ctx, "commit", s.commit, args, func(rows pgx.Rows) error {
 		var failed *int
 		r, err := scan(rows, storage.Ref{}, &failed)
 		if err != nil || failed == nil {
+			outcome = nil
 			return err
 		}
 		op := ops[*failed]
 		if r != nil {
 			r.Ref = op.Record.Ref
 		}
-		conflict = &storage.ConflictError{Index: *failed, Op: op, Current: r, Err: op.Judge(r)}
+		if err = op.Judge(r); err == nil {
+			return errors.New("a row changed in spite of its lock")
+		}
+		outcome = &storage.ConflictError{Index: *failed, Op: op, Current: r, Err: err}
 		return nil
 	})
-	if err == nil && conflict != nil {
-		return conflict
+	if err != nil {
+		return err
 	}
-	return err
+	return outcome
 }
 
 // purgeBatch is how many rows one transaction purges, and so how many locks it
