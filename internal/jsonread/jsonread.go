@@ -1,0 +1,395 @@
+// Package jsonread reads JSON objects of a known form without reflection: what
+// the kit wrote itself into records and sealed tokens, and reads again at nearly
+// every request. It takes what encoding/json takes for the same Go types, with
+// two differences: names are compared byte by byte, and numbers are integers.
+// What comes from outside is for strictjson.
+//
+//	r := jsonread.Object(data)
+//	for r.Next() {
+//		switch string(r.Name()) {
+//		case "scope":
+//			d.Scope = r.Strings()
+//		default:
+//			r.Skip()
+//		}
+//	}
+//	return r.Err()
+package jsonread
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// ErrMalformed says that the data are no JSON object, or that a member is of
+// another type than it was read as.
+var ErrMalformed = errors.New("jsonread: malformed")
+
+// Reader goes over the members of one object. After Next, exactly one of the
+// methods that read a value is called. Errors stay: the methods then return zero
+// values, Next false. null is the zero value of every type.
+type Reader struct {
+	data  []byte
+	pos   int
+	name  []byte
+	begun bool
+	err   error
+}
+
+// Object begins to read an object.
+func Object(data []byte) *Reader { return &Reader{data: data} }
+
+// Err returns nil once the whole object was read, and ErrMalformed if it could
+// not be.
+func (r *Reader) Err() error { return r.err }
+
+// Name of the current member. The bytes are part of the data.
+func (r *Reader) Name() []byte { return r.name }
+
+// Next goes to the next member.
+func (r *Reader) Next() bool {
+	if r.err != nil {
+		return false
+	}
+	sep := byte(',')
+	if !r.begun {
+		r.begun, sep = true, '{'
+	}
+	c := r.peek()
+	switch {
+	case sep == ',' && c == '}', sep == '{' && c == '{' && r.after() == '}':
+		r.pos++
+		if r.skipSpace(); r.pos != len(r.data) {
+			r.fail()
+		}
+		return false
+	case sep == ',' && c == ',':
+		r.pos++
+	case sep == ',' || c != '{':
+		r.fail()
+		return false
+	}
+	raw, plain := r.literal()
+	if r.err == nil && !plain { // not written by encoding/json for a name of ours
+		raw = []byte(r.unquote(raw))
+	} else if r.err == nil {
+		raw = raw[1 : len(raw)-1]
+	}
+	if r.err == nil && r.peek() != ':' {
+		r.fail()
+	}
+	if r.err != nil {
+		return false
+	}
+	r.pos++
+	r.name = raw
+	return true
+}
+
+// after consumes the opening brace and looks at what follows.
+func (r *Reader) after() byte {
+	r.pos++
+	return r.peek()
+}
+
+// String reads a string.
+func (r *Reader) String() string {
+	if r.null() {
+		return ""
+	}
+	raw, plain := r.literal()
+	switch {
+	case r.err != nil:
+		return ""
+	case plain:
+		return string(raw[1 : len(raw)-1])
+	}
+	return r.unquote(raw)
+}
+
+// Strings reads an array of strings.
+func (r *Reader) Strings() []string {
+	list := []string{}
+	if !r.array(func() { list = append(list, r.String()) }) {
+		return nil
+	}
+	return list
+}
+
+// Raws reads an array of values of any kind. They share the memory of the data.
+func (r *Reader) Raws() []json.RawMessage {
+	list := []json.RawMessage{}
+	if !r.array(func() { list = append(list, r.Raw()) }) {
+		return nil
+	}
+	return list
+}
+
+// array reads an array element by element. It is false for null and after an
+// error.
+func (r *Reader) array(element func()) bool {
+	if r.null() {
+		return false
+	}
+	if r.err != nil || r.peek() != '[' {
+		r.fail()
+		return false
+	}
+	if r.after() == ']' {
+		r.pos++
+		return true
+	}
+	for r.err == nil {
+		element()
+		switch r.peek() {
+		case ',':
+			r.pos++
+			continue
+		case ']':
+			r.pos++
+			return r.err == nil
+		}
+		r.fail()
+	}
+	return false
+}
+
+// Int64 reads an integer.
+func (r *Reader) Int64() int64 {
+	if r.null() {
+		return 0
+	}
+	raw := r.number()
+	if r.err != nil {
+		return 0
+	}
+	digits := raw
+	if digits[0] == '-' {
+		digits = digits[1:]
+	}
+	v, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil || len(digits) > 1 && digits[0] == '0' {
+		r.fail()
+		return 0
+	}
+	return v
+}
+
+func (r *Reader) number() []byte {
+	r.skipSpace()
+	start := r.pos
+	for r.pos < len(r.data) && (r.data[r.pos] == '-' || '0' <= r.data[r.pos] && r.data[r.pos] <= '9') {
+		r.pos++
+	}
+	if r.pos == start {
+		r.fail()
+	}
+	return r.data[start:r.pos]
+}
+
+// Bool reads true or false.
+func (r *Reader) Bool() bool {
+	switch {
+	case r.null(), r.word("false"):
+	case r.word("true"):
+		return true
+	default:
+		r.fail()
+	}
+	return false
+}
+
+// Time reads a time as time.Time writes it, RFC 3339.
+func (r *Reader) Time() time.Time {
+	var t time.Time
+	if r.null() {
+		return t
+	}
+	raw, _ := r.literal()
+	if r.err != nil {
+		return t
+	}
+	if t.UnmarshalJSON(raw) != nil {
+		r.fail()
+		return time.Time{}
+	}
+	return t
+}
+
+// Bytes reads a []byte as encoding/json writes it, base64.
+func (r *Reader) Bytes() []byte {
+	if r.null() {
+		return nil
+	}
+	raw, plain := r.literal()
+	if r.err != nil {
+		return nil
+	}
+	raw = raw[1 : len(raw)-1]
+	if !plain {
+		r.fail()
+		return nil
+	}
+	b := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
+	n, err := base64.StdEncoding.Decode(b, raw)
+	if err != nil {
+		r.fail()
+		return nil
+	}
+	return b[:n]
+}
+
+// Raw reads a value of any kind and returns its JSON, which shares the memory of
+// the data.
+func (r *Reader) Raw() json.RawMessage {
+	r.skipSpace()
+	start := r.pos
+	r.pass()
+	if r.err != nil {
+		return nil
+	}
+	raw := r.data[start:r.pos:r.pos]
+	if !json.Valid(raw) {
+		r.fail()
+		return nil
+	}
+	return raw
+}
+
+// Decode reads a value of any kind as encoding/json does.
+func (r *Reader) Decode(v any) {
+	raw := r.Raw()
+	if r.err == nil && json.Unmarshal(raw, v) != nil {
+		r.fail()
+	}
+}
+
+// Skip passes over a value of any kind.
+func (r *Reader) Skip() { r.Raw() }
+
+// pass goes behind a value, judging only where it ends.
+func (r *Reader) pass() {
+	depth := 0
+	for r.err == nil {
+		switch c := r.peek(); c {
+		case '"':
+			r.literal()
+		case '{', '[':
+			depth++
+			r.pos++
+			continue
+		case '}', ']':
+			depth--
+			r.pos++
+		case ',', ':':
+			if depth == 0 {
+				r.fail()
+				return
+			}
+			r.pos++
+			continue
+		case 0:
+			r.fail()
+			return
+		default:
+			for r.pos < len(r.data) && !delimiter(r.data[r.pos]) {
+				r.pos++
+			}
+		}
+		if depth <= 0 {
+			if depth < 0 {
+				r.fail()
+			}
+			return
+		}
+	}
+}
+
+func delimiter(c byte) bool {
+	switch c {
+	case ',', ':', '}', ']', '{', '[', '"', ' ', '\t', '\r', '\n':
+		return true
+	}
+	return false
+}
+
+// literal reads a string with its quotes; plain says that what is between them
+// stands for itself.
+func (r *Reader) literal() (raw []byte, plain bool) {
+	if r.err != nil || r.peek() != '"' {
+		r.fail()
+		return nil, false
+	}
+	plain = true
+	for i := r.pos + 1; i < len(r.data); i++ {
+		switch c := r.data[i]; {
+		case c == '"':
+			raw = r.data[r.pos : i+1]
+			r.pos = i + 1
+			return raw, plain
+		case c == '\\':
+			plain = false
+			i++
+		case c < 0x20:
+			r.fail()
+			return nil, false
+		case c >= utf8.RuneSelf:
+			plain = false
+		}
+	}
+	r.fail()
+	return nil, false
+}
+
+// unquote reads a string that is not plain.
+func (r *Reader) unquote(raw []byte) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		r.fail()
+	}
+	return s
+}
+
+func (r *Reader) null() bool { return r.word("null") }
+
+// word reads a word if it is there.
+func (r *Reader) word(w string) bool {
+	if r.err != nil {
+		return false
+	}
+	if r.peek() != w[0] || len(r.data)-r.pos < len(w) || string(r.data[r.pos:r.pos+len(w)]) != w {
+		return false
+	}
+	r.pos += len(w)
+	return true
+}
+
+// peek returns the next byte that is no space; 0 at the end.
+func (r *Reader) peek() byte {
+	r.skipSpace()
+	if r.pos == len(r.data) {
+		return 0
+	}
+	return r.data[r.pos]
+}
+
+func (r *Reader) skipSpace() {
+	for r.pos < len(r.data) {
+		switch r.data[r.pos] {
+		case ' ', '\t', '\r', '\n':
+			r.pos++
+		default:
+			return
+		}
+	}
+}
+
+func (r *Reader) fail() {
+	if r.err == nil {
+		r.err = ErrMalformed
+	}
+}

@@ -1,0 +1,219 @@
+package jsonread_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/idpkit/idpkit/internal/jsonread"
+)
+
+// record has a member of every type that is read.
+type record struct {
+	S     string            `json:"s,omitempty"`
+	List  []string          `json:"list,omitempty"`
+	Raws  []json.RawMessage `json:"raws,omitempty"`
+	N     int64             `json:"n,omitempty"`
+	B     bool              `json:"b,omitempty"`
+	T     time.Time         `json:"t"`
+	Bytes []byte            `json:"bytes,omitempty"`
+	Any   *map[string]any   `json:"any,omitempty"`
+	Last  string            `json:"last"`
+}
+
+func read(data []byte) (d record, err error) {
+	r := jsonread.Object(data)
+	for r.Next() {
+		switch string(r.Name()) {
+		case "s":
+			d.S = r.String()
+		case "list":
+			d.List = r.Strings()
+		case "raws":
+			d.Raws = r.Raws()
+		case "n":
+			d.N = r.Int64()
+		case "b":
+			d.B = r.Bool()
+		case "t":
+			d.T = r.Time()
+		case "bytes":
+			d.Bytes = r.Bytes()
+		case "any":
+			r.Decode(&d.Any)
+		case "last":
+			d.Last = r.String()
+		default:
+			r.Skip()
+		}
+	}
+	return d, r.Err()
+}
+
+var samples = []string{
+	`{}`, ` { } `, `{"last":"x"}`,
+	`{"s":"plain","list":["a","b"],"raws":[{"type":"p","n":[1,{"x":"}"}]},null,1.5],"n":-12,"b":true,"t":"2026-11-25T19:00:00.123456Z","bytes":"AAEC","any":{"a":[1,"x"]},"last":"x"}`,
+	`{"s":"quote \" back \\ slash \/ tab \t é \u00e9 \ud83d\ude00 <b>","last":"ü"}`,
+	`{"s":null,"list":null,"raws":null,"n":null,"b":null,"t":null,"bytes":null,"any":null,"last":"x"}`,
+	`{"list":[],"raws":[],"bytes":"","any":{},"n":0,"b":false,"unknown":{"deep":[[[{}]]],"s":"]"},"last":"x"}`,
+	"{\n\t\"s\" : \"spaced\" ,\r \"list\" : [ \"a\" , \"b\" ] , \"n\" : 7 , \"last\" : \"x\" }",
+	`{"s":"first","s":"second","last":"x"}`, `{"\u0073":"escaped name","last":"x"}`,
+}
+
+var broken = []string{
+	``, ` `, `null`, `[]`, `"s"`, `1`, `{`, `{"s"`, `{"s":`, `{"s":"x"`, `{"s":"x",}`, `{,}`, `{"s":"x"}}`, `{"s":"x"} x`, `{"s":"x" "n":1}`,
+	`{"s":1}`, `{"s":x}`, `{"s":"x}`, `{"s":"\x"}`, "{\"s\":\"\n\"}", `{s:"x"}`, `{"list":"x"}`, `{"list":[1]}`, `{"list":["a"}`, `{"list":["a",]}`, `{"list":[,]}`,
+	`{"raws":[1,2}`, `{"raws":[{]}`, `{"raws":{}}`, `{"raws":[01]}`, `{"n":"1"}`, `{"n":01}`, `{"n":-}`, `{"n":1-2}`, `{"n":99999999999999999999}`, `{"n":}`,
+	`{"b":1}`, `{"b":truex}`, `{"t":"yesterday"}`, `{"t":5}`, `{"bytes":"?"}`, `{"bytes":[]}`, `{"any":1}`, `{"any":{"a":}}`, `{"u":}`, `{"u":nul}`, `{"u":]}`, `{"u":1}]`,
+	`{"u":{"a" 1}}`, `{"u":1 2}`,
+}
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	for _, s := range samples {
+		got, err := read([]byte(s))
+		if err != nil {
+			t.Errorf("%s: %v", s, err)
+			continue
+		}
+		var want record
+		if err := json.Unmarshal([]byte(s), &want); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", s, got, want)
+		}
+	}
+	for _, s := range broken {
+		if got, err := read([]byte(s)); !errors.Is(err, jsonread.ErrMalformed) {
+			t.Errorf("%s: %+v, %v", s, got, err)
+		}
+	}
+}
+
+// TestErrorStays: what follows an error reads nothing.
+func TestErrorStays(t *testing.T) {
+	t.Parallel()
+	r := jsonread.Object([]byte(`{"n":"x","s":"y"}`))
+	if !r.Next() || r.Int64() != 0 {
+		t.Fatal("a string was read as a number")
+	}
+	if r.Next() || r.String() != "" || r.Strings() != nil || r.Raw() != nil || r.Bytes() != nil || r.Bool() || r.Int64() != 0 || !r.Time().IsZero() {
+		t.Error("something was read after an error")
+	}
+	if r.Err() == nil {
+		t.Error("the error is forgotten")
+	}
+}
+
+// FuzzRead compares with encoding/json: what is read is what that reads, and
+// what it wrote is read.
+func FuzzRead(f *testing.F) {
+	for _, s := range append(samples, broken...) {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := read(data)
+		var want record
+		std := json.Unmarshal(data, &want)
+		exact := map[string]json.RawMessage{}
+		_ = json.Unmarshal(data, &exact)
+		for name := range exact { // names that only differ in case are another matter
+			if !known(name) {
+				return
+			}
+		}
+		if err == nil {
+			if std != nil {
+				t.Fatalf("read what encoding/json refuses: %v", std)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("got %+v, want %+v", got, want)
+			}
+		}
+		if std != nil {
+			return
+		}
+		written, err := json.Marshal(want)
+		if err != nil {
+			return // a year beyond 9999
+		}
+		again, err := read(written)
+		if err != nil {
+			t.Fatalf("%s: %v", written, err)
+		}
+		back, _ := json.Marshal(again)
+		if string(back) != string(written) {
+			t.Fatalf("%s became %s", written, back)
+		}
+	})
+}
+
+func known(name string) bool {
+	switch name {
+	case "s", "list", "raws", "n", "b", "t", "bytes", "any", "last":
+		return true
+	}
+	return false
+}
+
+var grant = []byte(`{"scope":["openid","profile","email","offline_access"],"sid":"5ZzXPgS0jWmvTQfb3v7kPjA6XkQn3b0F2m9l4a6oN1c","auth_time":"2026-11-25T19:00:00Z",` +
+	`"amr":["pwd"],"created_at":"2026-11-25T19:00:01.123456Z","used_at":"2026-11-25T19:00:02.654321Z","seq":3,"digest":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}`)
+
+func BenchmarkObject(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		var scope, amr []string
+		var at, created, used time.Time
+		var digest []byte
+		var sid string
+		var seq int64
+		r := jsonread.Object(grant)
+		for r.Next() {
+			switch string(r.Name()) {
+			case "scope":
+				scope = r.Strings()
+			case "sid":
+				sid = r.String()
+			case "auth_time":
+				at = r.Time()
+			case "amr":
+				amr = r.Strings()
+			case "created_at":
+				created = r.Time()
+			case "used_at":
+				used = r.Time()
+			case "seq":
+				seq = r.Int64()
+			case "digest":
+				digest = r.Bytes()
+			default:
+				r.Skip()
+			}
+		}
+		if r.Err() != nil || len(scope) != 4 || len(amr) != 1 || sid == "" || seq != 3 || len(digest) != 32 || at.IsZero() || created.IsZero() || used.IsZero() {
+			b.Fatal(r.Err())
+		}
+	}
+}
+
+func BenchmarkStandard(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		var d struct {
+			Scope     []string  `json:"scope"`
+			SID       string    `json:"sid"`
+			AuthTime  time.Time `json:"auth_time"`
+			AMR       []string  `json:"amr"`
+			CreatedAt time.Time `json:"created_at"`
+			UsedAt    time.Time `json:"used_at"`
+			Seq       int64     `json:"seq"`
+			Digest    []byte    `json:"digest"`
+		}
+		if err := json.Unmarshal(grant, &d); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
