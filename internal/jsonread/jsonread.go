@@ -36,7 +36,9 @@ type Reader struct {
 	data  []byte
 	pos   int
 	name  []byte
-	begun bool
+	begun bool // the brace that opens the object is behind us
+	ended bool // the brace that closes the object is
+	inner int  // objects around this one
 	err   error
 }
 
@@ -52,7 +54,7 @@ func (r *Reader) Name() []byte { return r.name }
 
 // Next goes to the next member.
 func (r *Reader) Next() bool {
-	if r.err != nil {
+	if r.err != nil || r.ended {
 		return false
 	}
 	sep := byte(',')
@@ -63,7 +65,8 @@ func (r *Reader) Next() bool {
 	switch {
 	case sep == ',' && c == '}', sep == '{' && c == '{' && r.after() == '}':
 		r.pos++
-		if r.skipSpace(); r.pos != len(r.data) {
+		r.ended = true
+		if r.skipSpace(); r.inner == 0 && r.pos != len(r.data) {
 			r.fail()
 		}
 		return false
@@ -94,6 +97,23 @@ func (r *Reader) Next() bool {
 func (r *Reader) after() byte {
 	r.pos++
 	return r.peek()
+}
+
+// Object reads a member that is an object itself: read goes over its members
+// until Next is false. It is not called for null, and Object is false then.
+func (r *Reader) Object(read func(*Reader)) bool {
+	if r.null() || r.err != nil {
+		return false
+	}
+	r.inner++
+	r.begun = false
+	read(r)
+	if !r.ended {
+		r.fail()
+	}
+	r.inner--
+	r.begun, r.ended = true, false
+	return r.err == nil
 }
 
 // String reads a string.
