@@ -3,6 +3,7 @@ package idpkit
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,28 @@ func clientLeaked(ctx context.Context, p *handlers.Provider, registry clientreg.
 	}
 	_, err = p.Grants().RevokeAll(ctx, handlers.Filter{ClientID: id})
 	return secret, err
+}
+
+// userLeaked ends the sessions of a user at the provider and everything that was
+// allowed in them.
+func userLeaked(ctx context.Context, p *handlers.Provider, store storage.Storage, subject string) error {
+	q := storage.Query{Kind: storage.KindSession, Subject: subject}
+	for {
+		page, err := store.Find(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, session := range page.Records {
+			if err := store.Commit(ctx, storage.Consume(session.Ref)); err != nil && !errors.Is(err, storage.ErrConsumed) {
+				return err
+			}
+		}
+		if q.After = page.Next; q.After == "" {
+			break
+		}
+	}
+	_, err := p.Grants().RevokeAll(ctx, handlers.Filter{Subject: subject})
+	return err
 }
 
 // newClient registers a client with a secret that is shown once.
@@ -152,5 +175,22 @@ func TestLeakedClient(t *testing.T) {
 	r.rp.Post("token_endpoint", refresh).WantError(401, "invalid_client")
 	r.rp.Secret = secret
 	r.rp.Post("token_endpoint", refresh).WantError(400, "invalid_grant")
+	r.rp.SignIn(r.browser, "alice", "wonderland", "prompt", "consent")
+}
+
+// TestLeakedPassword: whoever signed in with the old password is out.
+func TestLeakedPassword(t *testing.T) {
+	t.Parallel()
+	r := run(t, newSecret())
+	thief := handlerstest.NewBrowser(t, r.Server)
+	tokens := r.rp.SignIn(thief, "alice", "wonderland", "prompt", "consent")
+	if err := userLeaked(t.Context(), r.p.Load(), r.store, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	r.rp.Call("GET", "userinfo_endpoint", tokens.Access).WantError(401, "invalid_token")
+	r.rp.Post("token_endpoint", handlerstest.RefreshRequest(tokens)).WantError(400, "invalid_grant")
+	if p := r.rp.Begin(thief); p.URL.Path != "/login" {
+		t.Errorf("still signed in: %s", p)
+	}
 	r.rp.SignIn(r.browser, "alice", "wonderland", "prompt", "consent")
 }
