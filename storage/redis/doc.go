@@ -1,0 +1,2 @@
+// Package redis keeps the kit's records in Redis.
+package redis
