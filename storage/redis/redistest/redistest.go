@@ -79,6 +79,9 @@ func New(settings ...string) (*Server, error) {
 			if err = s.Restart(); err == nil {
 				return s, nil
 			}
+			if !strings.Contains(err.Error(), "in use") {
+				break
+			}
 		}
 	}
 	s.Close()
@@ -132,11 +135,17 @@ func (s *Server) Restart(settings ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settings = append(s.settings, settings...)
-	config := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nlogfile log\nsave \"\"\nappendonly yes\nappendfsync always\n", s.port, s.dir)
+	config := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsave \"\"\nappendonly yes\nappendfsync always\n", s.port, s.dir)
 	if err := os.WriteFile(filepath.Join(s.dir, "redis.conf"), []byte(config+strings.Join(s.settings, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
 	cmd, done := command(s.dir, "redis-server", filepath.Join(s.dir, "redis.conf")), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -145,7 +154,7 @@ func (s *Server) Restart(settings ...string) error {
 	if err := os.WriteFile(filepath.Join(s.dir, "pid"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
 		return err
 	}
-	c := s.Client()
+	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
 	defer c.Close()
 	for began := time.Now(); time.Since(began) < time.Minute; {
 		select {

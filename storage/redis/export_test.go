@@ -1,0 +1,15 @@
+package redis
+
+import "github.com/idpkit/idpkit/storage"
+
+// Row and Index name the keys of a row and of an index, for tests that look at
+// them from outside.
+func (s *Storage) Row(ref storage.Ref) string { return s.row(ref) }
+
+func (s *Storage) Index(kind storage.Kind, column int, value string) string {
+	return s.index(kind, column, value)
+}
+
+func (s *Storage) Times(ref storage.Ref) string { return s.times(int(ref.Shard) % tags) }
+
+func Entry(ref storage.Ref, id string) string { return entry(ref, id) }
