@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -192,7 +191,7 @@ func (s *Storage) Find(ctx context.Context, q storage.Query) (page storage.Page,
 		if after != "" {
 			from = "(" + after + "\"" // past all entries of that position
 		}
-		entries, err := s.run(ctx, rangeScript, []string{index}, from, want).StringSlice()
+		entries, err := rangeScript.Run(ctx, s.client, []string{index}, from, want).StringSlice()
 		if err != nil {
 			return storage.Page{}, unavailable("find", err)
 		}
@@ -270,7 +269,7 @@ func (s *Storage) Purge(ctx context.Context, before time.Time, limit int) (delet
 				if len(rows) == 0 {
 					break
 				}
-				heads, err := s.once(ctx, purgeScript, append([]string{s.times(tag)}, rows...), before.UnixMicro())
+				heads, err := s.once(ctx, purgeScript, purgeLua, append([]string{s.times(tag)}, rows...), before.UnixMicro())
 				if err != nil {
 					return deleted, unavailable("purge", err)
 				}
@@ -287,27 +286,6 @@ func (s *Storage) due(ctx context.Context, c driver.Cmdable, tag int, before tim
 	return c.ZRangeArgs(ctx, driver.ZRangeArgs{
 		Key: s.times(tag), Start: "-inf", Stop: "(" + strconv.FormatInt(before.UnixMicro(), 10), ByScore: true, Count: int64(limit),
 	})
-}
-
-// forget removes the index entries of rows that are gone or have new ones, given
-// as key and head in turn. Nobody else's entries are touched, since each
-// commit writes its own. What fails here Find skips, and removes later.
-func (s *Storage) forget(ctx context.Context, heads []any) {
-	pipe := s.client.Pipeline()
-	for pair := range slices.Chunk(heads, 2) {
-		key, _ := pair[0].(string)
-		head, _ := pair[1].(string)
-		ref, err := s.ref(key)
-		if err != nil {
-			continue
-		}
-		if r, id, err := parse(ref, head); err == nil && id != "-" {
-			for _, index := range s.indexes(r) {
-				pipe.ZRem(ctx, index, entry(ref, id))
-			}
-		}
-	}
-	_, _ = pipe.Exec(context.WithoutCancel(ctx))
 }
 
 // unavailable wraps what Redis said. Its messages quote no values.

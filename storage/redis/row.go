@@ -56,15 +56,6 @@ func (s *Storage) index(kind storage.Kind, column int, value string) string {
 	return s.prefix + ":" + columns[column] + ":" + url.QueryEscape(string(kind)) + ":" + value
 }
 
-func (s *Storage) indexes(r *storage.Record) (keys []string) {
-	for i, v := range values(r) {
-		if v != "" {
-			keys = append(keys, s.index(r.Kind, i, v))
-		}
-	}
-	return keys
-}
-
 // An entry of an index is position, "!" and the id of the commit that wrote it.
 // No escaped text holds a byte as low as "!": entries of one record are
 // neighbours.
