@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/idpkit/idpkit/clientreg"
 )
 
 // in returns the same world as a subtest sees it. What restarts the provider
@@ -33,6 +35,9 @@ func (w *world) victim(clients ...string) *browser {
 		}
 		if _, q := b.allow(res, "remember", "1").location(); q.Get("code") == "" {
 			w.t.Fatalf("%s got no code: %v", c, q)
+		}
+		if c == "native" { // nobody vouches for it, so it is asked for every time unless it is ours
+			w.clients.change(c, func(c *clientreg.Client) { c.FirstParty = true })
 		}
 		if _, q := b.begin(request(c, "prompt", "none")).location(); q.Get("code") == "" {
 			w.t.Fatalf("%s got no code without a question: %v", c, q)

@@ -73,6 +73,7 @@ func (p *Provider) drawConsent(w http.ResponseWriter, i *Interaction) {
 	v := ui.Consent{
 		Client: viewClient(i.Client, i.Locales), Action: i.action(), CSRF: i.csrf, Account: i.Account.Name,
 		CanSwitch: p.cfg.LoginURL == "", Claims: i.Asked.Claims, CanRemember: i.CanRemember(), Remember: true,
+		Lifetime: i.Asked.Lifetime,
 	}
 	if u, err := url.Parse(i.f.req.RedirectURI); err == nil {
 		v.RedirectHost = u.Host

@@ -318,16 +318,29 @@ func ExampleGrants_Revoke() {
 	// 401
 }
 
-// Everything that a user allowed, when the user is disabled.
+// Everything that users allowed a client, when the client goes.
 func ExampleGrants_RevokeAll() {
+	s := play(handlers.Config{})
+	defer s.end()
+	s.app.SignIn(s.browser, "alice", "wonderland")
+	// Take it out of your registry first; then:
+	n, err := s.Provider.Grants().RevokeAll(context.Background(), handlers.Filter{ClientID: "app"})
+	fmt.Println(n, err)
+	// Output: 1 <nil>
+}
+
+// A user is disabled, or a password has leaked: signed out everywhere.
+func ExampleGrants_RevokeSubject() {
 	s := play(handlers.Config{})
 	defer s.end()
 	s.app.SignIn(s.browser, "alice", "wonderland")
 	// Mark the user as disabled in your table first, so that Users.Claims
 	// returns ErrUserDisabled; then:
-	n, err := s.Provider.Grants().RevokeAll(context.Background(), handlers.Filter{Subject: "alice"})
-	fmt.Println(n, err)
-	// Output: 1 <nil>
+	fmt.Println(s.Provider.Grants().RevokeSubject(context.Background(), "alice"))
+	fmt.Println(s.app.Begin(s.browser).URL.Path)
+	// Output:
+	// <nil>
+	// /login
 }
 
 // The user does not want an application any more: it asks again.

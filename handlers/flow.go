@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/idpkit/idpkit/clientreg"
@@ -99,7 +100,7 @@ func (p *Provider) next(ctx context.Context, f *flow, s *session) (step, decisio
 	if err != nil {
 		return "", decision{}, err
 	}
-	if !c.covers(q) {
+	if !c.covers(q) || !f.assured() {
 		return stepConsent, all, nil
 	}
 	all.remembered = true
@@ -122,6 +123,14 @@ func (p *Provider) weaker(acr string, wanted []string) bool {
 		known = known || level >= 0
 	}
 	return known
+}
+
+// assured tells whether somebody vouches that the client is who it says. Whoever
+// registers itself, and any program that can claim the redirect URI of a public
+// client, is only what the user believes it to be, and asks every time. RFC 8252
+// §8.6, RFC 6749 §10.2.
+func (f *flow) assured() bool {
+	return !f.client.Dynamic && (!f.client.Public() || strings.HasPrefix(f.req.RedirectURI, "https://"))
 }
 
 // tooOld tells whether the last authentication is older than max_age allows;

@@ -119,8 +119,8 @@ func (g Grants) Revoke(ctx context.Context, subject, id string) error {
 
 // RevokeAll kills every grant that the filter selects and returns how many. By
 // ClientID alone it also kills the tokens that the client has on its own behalf.
-// For a disabled user or a deleted client, mark that first (in Users or the
-// registry), then call it. It can be repeated after an error.
+// For a deleted client, mark that first in the registry, then call it; for a user
+// there is RevokeSubject. It can be repeated after an error.
 func (g Grants) RevokeAll(ctx context.Context, f Filter) (int, error) {
 	n := 0
 	err := g.p.eachGrant(ctx, f.query(), func(gr *grant) error {
@@ -135,6 +135,37 @@ func (g Grants) RevokeAll(ctx context.Context, f Filter) (int, error) {
 		err = g.p.revokeOwn(ctx, nil, f.ClientID, Event{Reason: "revoked by filter"})
 	}
 	return n, err
+}
+
+// RevokeSubject signs a subject out everywhere: it ends the sessions and kills
+// every grant, those with offline_access too. For a disabled or deleted user or
+// a password that leaked; change that first, then call it. What the subject
+// consented to is kept. Where Users is a SessionSource the sessions are the
+// application's to end. It can be repeated after an error.
+func (g Grants) RevokeSubject(ctx context.Context, subject string) error {
+	if subject == "" {
+		return errors.New("handlers: RevokeSubject without a subject")
+	}
+	q := storage.Query{Kind: storage.KindSession, Subject: subject}
+	for {
+		page, err := g.p.store.Find(ctx, q)
+		if err != nil {
+			return errors.Join(errOutage, err)
+		}
+		for _, rec := range page.Records {
+			// One that is marked as ended may have left grants behind; they go below.
+			if rec.State == storage.Active {
+				if err := g.p.endSession(ctx, nil, rec.Key, ""); err != nil {
+					return err
+				}
+			}
+		}
+		if q.After = page.Next; q.After == "" {
+			break
+		}
+	}
+	_, err := g.RevokeAll(ctx, Filter{Subject: subject})
+	return err
 }
 
 // Withdraw takes the consent of a subject for a client back and revokes every

@@ -77,6 +77,19 @@ type Asked struct {
 	Claims  []string      `json:"claims"` // asked for by name, OpenID Connect Core §5.5
 	APIs    []API         `json:"apis"`
 	Details []AskedDetail `json:"details"`
+
+	// Lifetime is how long the access lasts at most without asking again; what
+	// users take back ends before. In JSON: lifetime, in seconds.
+	Lifetime time.Duration `json:"-"`
+}
+
+// MarshalJSON adds lifetime.
+func (a Asked) MarshalJSON() ([]byte, error) {
+	type plain Asked
+	return json.Marshal(struct {
+		plain
+		Lifetime int64 `json:"lifetime"`
+	}{plain(a), int64(a.Lifetime / time.Second)})
 }
 
 // AskedScope is a scope on a consent page.
@@ -185,9 +198,10 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	return nil
 }
 
-// Interaction returns the interaction of a page's request. On POST it also
-// checks that the form was drawn for this browser: its csrf field (or the
-// X-CSRF-Token header), and that no other site sent it. Show errors with Fail.
+// Interaction returns the interaction of a page's request. Unless that is a GET
+// it also checks that the form was drawn for this browser: its csrf field (or
+// the X-CSRF-Token header), and that no other site sent it. Show errors with
+// Fail.
 func (p *Provider) Interaction(r *http.Request) (*Interaction, error) {
 	bounded, cancel := p.finishing(r) // a copy: the page wants the form that checkForm reads in r
 	defer cancel()
@@ -195,7 +209,7 @@ func (p *Provider) Interaction(r *http.Request) (*Interaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if r.Method != http.MethodGet { // HEAD as well: a page that takes it for a POST must not be fooled
 		if err := p.checkForm(r, "interaction", i.ID, p.browser(r)); err != nil {
 			return nil, err
 		}
@@ -323,6 +337,10 @@ func (p *Provider) describe(ctx context.Context, i *Interaction) error {
 		})
 	}
 	i.Asked.Claims = requestedClaims(q)
+	i.Asked.Lifetime = p.cfg.TTL.Access
+	if q.has("offline_access") {
+		i.Asked.Lifetime = p.cfg.TTL.Refresh
+	}
 	for _, r := range q.Resources {
 		if a := p.api(r); a != nil {
 			i.Asked.APIs = append(i.Asked.APIs, *a)
@@ -366,8 +384,11 @@ func (i *Interaction) CSRF() template.HTML {
 }
 
 // CanRemember tells whether Approval.Remember has an effect: payments and other
-// details are decided every time, and so is a device.
-func (i *Interaction) CanRemember() bool { return len(i.Asked.Details) == 0 && i.Device == nil }
+// details are decided every time, and so is a device, and a client whose
+// identity nobody can assure.
+func (i *Interaction) CanRemember() bool {
+	return len(i.Asked.Details) == 0 && i.Device == nil && i.f.assured()
+}
 
 // FormAction is the form-action directive that a page needs in its
 // Content-Security-Policy: a browser checks every hop of a redirect, up to the
@@ -488,7 +509,7 @@ func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision
 	if i.Step != string(stepConsent) || i.s == nil {
 		return refuse("server.fault", errors.New("Approve on a page that is not the consent page"))
 	}
-	d.remember = remember && i.f.device == nil // a device is confirmed every time
+	d.remember = remember && i.f.device == nil && i.f.assured()
 	return i.p.answer(w, r, i.f, i.s, d)
 }
 

@@ -45,7 +45,7 @@ func (s spaWriter) post(action string, params [][2]string) {
 //	 "client": {"client_id", "client_name", …},
 //	 "account": {"subject", "name"}, "accounts": [{"subject", "name"}],
 //	 "asked": {"scopes": [{"name", "title", "description", "required", "known"}], "claims": ["…"],
-//	           "apis": [{"identifier", "name"}], "details": [{"type", "lines", "raw"}]},
+//	           "apis": [{"identifier", "name"}], "details": [{"type", "lines", "raw"}], "lifetime"},
 //	 "can_remember", "device": {"user_code", "address", "place"}}
 func (i *Interaction) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{

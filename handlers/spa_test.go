@@ -172,8 +172,8 @@ func TestOwnPagePolicy(t *testing.T) {
 		remember                          bool
 	}{
 		{"web", webRedirect, "", "form-action 'self' https:", true},
-		{"native", "http://127.0.0.1:51004/cb", "", "form-action 'self' https: http://127.0.0.1:51004", true},
-		{"native", "com.example.app:/cb", "", "form-action 'self' https: com.example.app:", true},
+		{"native", "http://127.0.0.1:51004/cb", "", "form-action 'self' https: http://127.0.0.1:51004", false},
+		{"native", "com.example.app:/cb", "", "form-action 'self' https: com.example.app:", false},
 		{"spa", spaRedirect, `[{"type":"payment","amount":5}]`, "form-action 'self' https:", false},
 	} {
 		b := w.browser()

@@ -157,6 +157,24 @@ func (s speech) T(key string, pairs ...string) template.HTML {
 	}, pairs))
 }
 
+// Span is a length of time in words, rounded up; "" for none.
+func (s speech) Span(d time.Duration) string {
+	unit, name := time.Minute, "minute"
+	switch {
+	case d <= 0:
+		return ""
+	case d >= 48*time.Hour:
+		unit, name = 24*time.Hour, "day"
+	case d >= 2*time.Hour:
+		unit, name = time.Hour, "hour"
+	}
+	n := int64((d + unit - 1) / unit)
+	if n != 1 {
+		name += "s"
+	}
+	return s.Plain("span."+name, "n", strconv.FormatInt(n, 10))
+}
+
 // Plain is the text for titles and attributes.
 func (s speech) Plain(key string, pairs ...string) string {
 	same := func(v string) string { return v }

@@ -231,3 +231,20 @@ func TestDates(t *testing.T) {
 		}
 	}
 }
+
+func TestSpan(t *testing.T) {
+	t.Parallel()
+	en, de := choose(nil, nil), choose([]string{"de"}, nil)
+	for d, want := range map[time.Duration][2]string{
+		0: {"", ""}, -time.Hour: {"", ""}, time.Second: {"1 minute", "1 Minute"}, 10 * time.Minute: {"10 minutes", "10 Minuten"},
+		90*time.Minute + 1: {"91 minutes", "91 Minuten"}, 2 * time.Hour: {"2 hours", "2 Stunden"}, 47*time.Hour + 1: {"48 hours", "48 Stunden"},
+		48 * time.Hour: {"2 days", "2 Tagen"}, 90 * 24 * time.Hour: {"90 days", "90 Tagen"},
+	} {
+		if got := en.Span(d); got != want[0] {
+			t.Errorf("%v: %q, want %q", d, got, want[0])
+		}
+		if got := de.Span(d); got != want[1] {
+			t.Errorf("%v: %q, want %q", d, got, want[1])
+		}
+	}
+}

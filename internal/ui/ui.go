@@ -105,7 +105,8 @@ type Consent struct {
 	Claims       []string // names of single claims asked for
 	APIs         []string // resource servers, RFC 8707
 	Details      []Detail
-	RedirectHost string // where the browser goes afterwards; empty: not shown
+	Lifetime     time.Duration // of the access, at most; zero: not shown
+	RedirectHost string        // where the browser goes afterwards; empty: not shown
 	Device       *Device
 	Binding      string // binding message of a backchannel request; empty: not shown
 	CanRemember  bool   // offer to remember the answer
