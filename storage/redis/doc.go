@@ -68,8 +68,8 @@
 // # Cluster and Valkey
 //
 // Shards share 1024 hash tags, {0} to {1023}; all keys of a commit have the
-// same. Resharding moves them while commits run (TRYAGAIN and CLUSTERDOWN are
-// ErrUnavailable). Functions, modules and cross-slot scripts are not used, and
+// same. While a slot moves to another node, commits in it may be ErrUnavailable
+// (TRYAGAIN). Functions, modules and cross-slot scripts are not used, and
 // what is used is in Valkey 7.2 and 8 under the same names; the tests run
 // on Redis 7.0.
 //
@@ -79,7 +79,9 @@
 // reckon with 1.6 KB a row, and twice that while the AOF is rewritten under
 // load. Set maxmemory below what the machine has: then writes are refused
 // (ErrUnavailable) before it swaps; reads and Purge go on. No command grows with
-// the number of rows but by the depth of an index.
+// the number of rows but by the depth of an index. The index of one value is one
+// key, on one node, also that of a client with millions of grants; set
+// lazyfree-lazy-expire yes, so that its end stalls nobody.
 //
 // # Backup
 //

@@ -552,6 +552,25 @@ func TestIndexLeavesNothing(t *testing.T) {
 			t.Errorf("%s: %d times are left", name, n)
 		}
 
+		// Purge gets over rows that Redis has dropped, and what is no row.
+		for _, key := range []string{"dropped", "foreign", "due"} {
+			r := grant("%s", key)
+			r.ExpiresAt = time.Now().Add(-time.Hour)
+			must(t, s, storage.Insert(r))
+		}
+		if err := errors.Join(c.Del(ctx, s.Row(grant("dropped").Ref)).Err(), c.Set(ctx, s.Row(grant("foreign").Ref), "?", 0).Err()); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.Purge(ctx, time.Now(), 10); n != 1 || err != nil {
+			t.Errorf("%s: purged %d, %v", name, n, err)
+		}
+		if n := c.ZCard(ctx, s.Times(r.Ref)).Val(); n != 0 {
+			t.Errorf("%s: %d times are left", name, n)
+		}
+		if err := errors.Join(c.Del(ctx, s.Row(grant("foreign").Ref)).Err(), c.Del(ctx, s.Index(storage.KindGrant, 2, "sub")).Err()); err != nil {
+			t.Fatal(err)
+		}
+
 		// What a provider that died has left: Find removes it, when it is old.
 		must(t, s, storage.Insert(grant("c")))
 		old, young := "000000000000", fmt.Sprintf("%s00000000", "zzz0")

@@ -8,13 +8,13 @@ for i = 2, #KEYS do
 	if row then
 		expires, n, at = string.match(row, '^%l%d+ %S+ %d+ (%d+) (%d+) ()')
 	end
-	if not row or expires and tonumber(expires) < tonumber(ARGV[1]) then
-		redis.call('DEL', KEYS[i])
+	if not expires then -- Redis has dropped it, or it is no row
 		redis.call('ZREM', KEYS[1], KEYS[i])
-		if row then
-			done[#done + 1] = KEYS[i]
-			done[#done + 1] = string.sub(row, 1, at + n - 1)
-		end
+	elseif tonumber(expires) < tonumber(ARGV[1]) then -- has not been extended meanwhile
+		redis.call('ZREM', KEYS[1], KEYS[i])
+		redis.call('DEL', KEYS[i])
+		done[#done + 1] = KEYS[i]
+		done[#done + 1] = string.sub(row, 1, at + n - 1)
 	end
 end
 return done

@@ -163,6 +163,11 @@ func (s *Server) Restart(settings ...string) error {
 			return fmt.Errorf("redis-server ended:\n%s", s.tail())
 		case <-time.After(5 * time.Millisecond):
 		}
+		if conn, err := net.Dial("tcp", s.Addr()); err != nil {
+			continue
+		} else {
+			conn.Close()
+		}
 		// Another server may have taken the port: ask who it is.
 		info, err := c.Info(context.Background(), "server", "persistence").Result()
 		if err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", cmd.Process.Pid)) && strings.Contains(info, "\r\nloading:0\r\n") {
