@@ -183,7 +183,8 @@ type Client struct {
 
 	// AllowLocalhostRedirect takes http redirect URIs of the host localhost, and
 	// for web clients of loopback addresses too, for development. Whoever
-	// controls the name on the user's machine gets the code, RFC 8252 §8.3.
+	// controls the name on the user's machine gets the code, RFC 8252 §8.3; the
+	// provider remembers consents for it as if it were at https.
 	AllowLocalhostRedirect bool `json:"allow_localhost_redirect"`
 
 	// AllowAssertionAudience takes assertions for the token endpoint's URL besides

@@ -130,7 +130,8 @@ func (p *Provider) weaker(acr string, wanted []string) bool {
 // client, is only what the user believes it to be, and asks every time. RFC 8252
 // §8.6, RFC 6749 §10.2.
 func (f *flow) assured() bool {
-	return !f.client.Dynamic && (!f.client.Public() || strings.HasPrefix(f.req.RedirectURI, "https://"))
+	c := f.client
+	return !c.Dynamic && (!c.Public() || strings.HasPrefix(f.req.RedirectURI, "https://") || c.AllowLocalhostRedirect)
 }
 
 // tooOld tells whether the last authentication is older than max_age allows;

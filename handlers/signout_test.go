@@ -92,6 +92,7 @@ func TestUnassuredClientsAreAskedForEveryTime(t *testing.T) {
 		"app in a browser":             {"spa", spaRedirect, nil, false},
 		"native on a loopback address": {"native", "http://127.0.0.1:51004/cb", nil, true},
 		"native by a private scheme":   {"native", "com.example.app:/cb", nil, true},
+		"in development":               {"native", "http://127.0.0.1:51004/cb", func(c *clientreg.Client) { c.AllowLocalhostRedirect = true }, false},
 		"native of ours":               {"native", "com.example.app:/cb", func(c *clientreg.Client) { c.FirstParty = true }, false},
 		"ours, it says":                {"native", "com.example.app:/cb", func(c *clientreg.Client) { c.FirstParty, c.Dynamic = true, true }, true},
 	} {
