@@ -33,7 +33,7 @@ func ParseURI(s string) (u URI, problem string) {
 		switch c := s[i]; {
 		case c == '#':
 			return u, "has a fragment"
-		case c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0:
+		case c <= ' ', c >= 0x7f, c == '"', c == '<', c == '>', c == '\\', c == '^', c == '`', c == '{', c == '|', c == '}':
 			return u, "has a character that must be percent-encoded"
 		case c == '%' && (i+2 >= len(s) || !hex(s[i+1]) || !hex(s[i+2])):
 			return u, "has a broken percent-encoding"
@@ -59,6 +59,9 @@ func ParseURI(s string) (u URI, problem string) {
 	}
 	u.Path = rest
 	path, _, _ := strings.Cut(rest, "?")
+	if strings.IndexByte(path, '.') < 0 && strings.IndexByte(path, '%') < 0 {
+		return u, ""
+	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if d := strings.ReplaceAll(strings.ToLower(segment), "%2e", "."); d == "." || d == ".." {
 			return u, "has a dot segment in its path"
@@ -98,20 +101,24 @@ func validHost(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false
 	}
-	labels := strings.Split(s, ".")
-	for _, l := range labels {
-		if l == "" || len(l) > 63 || strings.Trim(l, hostChars) != "" || l[0] == '-' || l[len(l)-1] == '-' {
+	last := ""
+	for l := range strings.SplitSeq(s, ".") {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
 			return false
 		}
+		for i := range len(l) {
+			if c := l[i]; !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+				return false
+			}
+		}
+		last = l
 	}
-	if last := labels[len(labels)-1]; '0' <= last[0] && last[0] <= '9' {
+	if '0' <= last[0] && last[0] <= '9' {
 		a, err := netip.ParseAddr(s)
 		return err == nil && a.Is4()
 	}
 	return true
 }
-
-const hostChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 func validPort(s string) bool {
 	if s == "" || len(s) > 5 || s[0] == '0' {
@@ -216,6 +223,9 @@ func RedirectURI(s string) (problem string) {
 		return "has a scheme that is neither https nor the reverse of a domain name"
 	}
 	_, query, _ := strings.Cut(u.Path, "?")
+	if query == "" {
+		return ""
+	}
 	for pair := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		if name, err := url.QueryUnescape(name); err == nil && slices.Contains(responseParameters(), name) {
