@@ -30,6 +30,8 @@ const (
 const (
 	randomBytes = 32
 	bodyBytes   = 2 + randomBytes + 4
+
+	maxHandle = 128 // more than the longest prefix and the encoded body: fits on the stack
 )
 
 var encoding = base64.RawURLEncoding.Strict()
@@ -50,7 +52,8 @@ func New(prefix string, shard uint16, random io.Reader) (string, error) {
 		return "", err
 	}
 	binary.BigEndian.PutUint32(b[2+randomBytes:], checksum(prefix, b[:2+randomBytes]))
-	return prefix + encoding.EncodeToString(b), nil
+	var s [maxHandle]byte
+	return string(encoding.AppendEncode(append(s[:0], prefix...), b)), nil
 }
 
 // Parse returns the shard of a handle that New made with this prefix. Exactly
@@ -60,7 +63,8 @@ func Parse(prefix, s string) (shard uint16, ok bool) {
 		return 0, false
 	}
 	var b [bodyBytes]byte
-	if n, err := encoding.Decode(b[:], []byte(s[len(prefix):])); err != nil || n != bodyBytes {
+	var encoded [maxHandle]byte
+	if n, err := encoding.Decode(b[:], append(encoded[:0], s[len(prefix):]...)); err != nil || n != bodyBytes {
 		return 0, false
 	}
 	if binary.BigEndian.Uint32(b[2+randomBytes:]) != checksum(prefix, b[:2+randomBytes]) {
@@ -70,7 +74,8 @@ func Parse(prefix, s string) (shard uint16, ok bool) {
 }
 
 func checksum(prefix string, b []byte) uint32 {
-	return crc32.Update(crc32.ChecksumIEEE([]byte(prefix)), crc32.IEEETable, b)
+	var all [maxHandle]byte
+	return crc32.ChecksumIEEE(append(append(all[:0], prefix...), b...))
 }
 
 // Decode reads unpadded base64url in its one spelling. The standard library's
@@ -86,8 +91,15 @@ func Decode(s string) ([]byte, bool) {
 // Key is the name under which the record of a handle is stored: the base64url
 // of its SHA-256. The handle has 256 random bits, so the digest needs no salt.
 func Key(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return encoding.EncodeToString(sum[:])
+	var b [maxHandle]byte
+	sum := sha256.Sum256(append(b[:0], s...))
+	return encode(sum[:])
+}
+
+// encode is EncodeToString for what is short, with one allocation.
+func encode(b []byte) string {
+	var s [maxHandle]byte
+	return string(encoding.AppendEncode(s[:0], b))
 }
 
 // DerivedKey joins parts into a key that no other list of parts has.
@@ -99,12 +111,14 @@ func DerivedKey(parts ...string) string {
 		h.Write(n[:])
 		io.WriteString(h, p)
 	}
-	return encoding.EncodeToString(h.Sum(nil))
+	var sum [sha256.Size]byte
+	return encode(h.Sum(sum[:0]))
 }
 
 // ShardOf derives the shard of a record that is no part of a flow from its key.
 func ShardOf(key string) uint16 {
-	sum := sha256.Sum256([]byte(key))
+	var b [maxHandle]byte
+	sum := sha256.Sum256(append(b[:0], key...))
 	return binary.BigEndian.Uint16(sum[:])
 }
 
@@ -121,5 +135,5 @@ func Random(random io.Reader, n int) (string, error) {
 	if _, err := io.ReadFull(random, b); err != nil {
 		return "", err
 	}
-	return encoding.EncodeToString(b), nil
+	return encode(b), nil
 }
