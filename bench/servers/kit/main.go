@@ -9,7 +9,6 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
-	_ "net/http/pprof" // only where BENCH_PPROF names an address
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -47,9 +46,7 @@ func serve() error {
 		return err
 	}
 	go func() { _ = p.Run(ctx) }()
-	if addr := os.Getenv("BENCH_PPROF"); addr != "" {
-		go func() { log.Print(http.ListenAndServe(addr, nil)) }()
-	}
+	profile()
 	srv := &http.Server{Addr: w.Listen, Handler: p.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second}
 	go func() {
 		<-ctx.Done()
