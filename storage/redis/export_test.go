@@ -1,6 +1,10 @@
 package redis
 
-import "github.com/idpkit/idpkit/storage"
+import (
+	"time"
+
+	"github.com/idpkit/idpkit/storage"
+)
 
 // Row and Index name the keys of a row and of an index, for tests that look at
 // them from outside.
@@ -11,5 +15,7 @@ func (s *Storage) Index(kind storage.Kind, column int, value string) string {
 }
 
 func (s *Storage) Times(ref storage.Ref) string { return s.times(int(ref.Shard) % tags) }
+
+func NewID(now time.Time) string { return newID(now) }
 
 func Entry(ref storage.Ref, id string) string { return entry(ref, id) }

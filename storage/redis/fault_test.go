@@ -456,7 +456,8 @@ func TestExpiry(t *testing.T) {
 	for name, c := range map[string]driver.UniversalClient{"single": singleClient(t), "cluster": clusterClient(t)} {
 		s := of(t, c, redis.Prefix(fmt.Sprint("expiry", prefixes.Add(1))))
 		ctx := t.Context()
-		for _, d := range []time.Duration{-50 * 365 * 24 * time.Hour, -2 * time.Hour, -time.Hour, -time.Second, 0, time.Millisecond, time.Second, time.Hour, 40 * 365 * 24 * time.Hour} {
+		var longest time.Duration
+		for _, d := range []time.Duration{-50 * 365 * 24 * time.Hour, -2 * time.Hour, -time.Hour, -time.Second, 0, 40 * 365 * 24 * time.Hour, time.Millisecond, time.Second, time.Hour} {
 			r := grant("%v", d)
 			r.ExpiresAt = time.Now().Add(d)
 			check := func(when string) {
@@ -472,14 +473,9 @@ func TestExpiry(t *testing.T) {
 				if left := time.Until(got); left < 59*time.Minute {
 					t.Errorf("%s, %s: expires in %v, dropped in %v", name, when, d, left)
 				}
-				for column, v := range []string{"", "", "sub"} {
-					if v == "" {
-						continue
-					}
-					index, err := c.PExpireTime(ctx, s.Index(r.Kind, column, v)).Result()
-					if err != nil || index > 0 && index < at {
-						t.Errorf("%s, %s: the index is dropped before the row: %v, %v", name, when, index, err)
-					}
+				longest = max(longest, at)
+				if index, err := c.PExpireTime(ctx, s.Index(r.Kind, 2, "sub")).Result(); err != nil || index < longest {
+					t.Errorf("%s, %s: the index is dropped before a row: %v, %v", name, when, index, err)
 				}
 			}
 			must(t, s, storage.Insert(r))
@@ -573,7 +569,7 @@ func TestIndexLeavesNothing(t *testing.T) {
 
 		// What a provider that died has left: Find removes it, when it is old.
 		must(t, s, storage.Insert(grant("c")))
-		old, young := "000000000000", fmt.Sprintf("%s00000000", "zzz0")
+		old, young := "000000000000", redis.NewID(time.Now())
 		for _, id := range []string{old, young} {
 			for _, key := range []string{"c", "never written"} {
 				if err := c.ZAdd(ctx, s.Index(storage.KindGrant, 2, "sub"), driver.Z{Member: redis.Entry(grant("%s", key).Ref, id)}).Err(); err != nil {
