@@ -310,5 +310,14 @@ func (c *Client) ScopeList() []string {
 
 // AllowsScope tells whether the client may ask for one scope value.
 func (c *Client) AllowsScope(scope string) bool {
-	return slices.Contains(c.ScopeList(), scope)
+	all := c.Scope
+	if all == "" {
+		all = defaultScope
+	}
+	for s := range strings.FieldsSeq(all) {
+		if s == scope {
+			return true
+		}
+	}
+	return false
 }

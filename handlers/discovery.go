@@ -75,7 +75,7 @@ func (p *Provider) metadata() metadata {
 		RevocationEndpoint:    p.url(paths.Revoke),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query", "fragment", "form_post"},
-		GrantTypes:            slices.Sorted(maps.Keys(p.grantTypes())),
+		GrantTypes:            slices.Sorted(maps.Keys(p.exchanges)),
 		ACRValues:             p.cfg.ACRValues,
 		SubjectTypes:          []string{"public"},
 		IDTokenAlgs:           p.keys.Algorithms(),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/idpkit/idpkit/clientreg"
@@ -108,7 +107,7 @@ func (p *Provider) exchangeClient(ctx context.Context, r *http.Request, c *clien
 func (p *Provider) clientScope(c *clientreg.Client, asked string) ([]string, error) {
 	var scope []string
 	for _, s := range c.ScopeList() {
-		if p.scope(s) != nil && !slices.ContainsFunc(standardScopes(), func(o Scope) bool { return o.Name == s }) {
+		if p.scope(s) != nil && !standardScope(s) {
 			scope = append(scope, s)
 		}
 	}

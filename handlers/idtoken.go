@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,36 +33,59 @@ func (p *Provider) idToken(ctx context.Context, g *grant, is issue, access strin
 	if err != nil {
 		return "", refuse("keys.outage", err)
 	}
-	claims := map[string]any{}
+	claims := idClaims{
+		Issuer: p.cfg.Issuer, Subject: g.rec.Subject, Audience: is.client.ID, Iat: now.Unix(), Exp: now.Add(p.cfg.TTL.ID).Unix(),
+		SID: g.data.SID, AtHash: jose.AtHash(alg, access), Nonce: is.nonce, ACR: g.data.ACR, AMR: g.data.AMR,
+	}
+	if g.data.TellTime {
+		at := g.data.AuthTime.Unix()
+		claims.AuthTime = &at
+	}
+	var payload any = claims
 	if names := g.data.Claims.names(ForIDToken); len(names) > 0 {
-		if claims, err = p.userClaims(ctx, is.client, g, names, ForIDToken); err != nil {
+		user, err := p.userClaims(ctx, is.client, g, names, ForIDToken)
+		if err == nil {
+			payload, err = claims.with(user)
+		}
+		if err != nil {
 			return "", err
 		}
 	}
-	claims["iss"] = p.cfg.Issuer
-	claims["sub"] = g.rec.Subject
-	claims["aud"] = is.client.ID
-	claims["iat"] = now.Unix()
-	claims["exp"] = now.Add(p.cfg.TTL.ID).Unix()
-	claims["sid"] = g.data.SID
-	claims["at_hash"] = jose.AtHash(alg, access)
-	if is.nonce != "" {
-		claims["nonce"] = is.nonce
-	}
-	if g.data.TellTime {
-		claims["auth_time"] = g.data.AuthTime.Unix()
-	}
-	if g.data.ACR != "" {
-		claims["acr"] = g.data.ACR
-	}
-	if len(g.data.AMR) > 0 {
-		claims["amr"] = g.data.AMR
-	}
-	token, err := jose.Sign(ctx, jose.Header{Alg: alg, KeyID: key.ID}, key.Signer, claims)
+	token, err := jose.Sign(ctx, jose.Header{Alg: alg, KeyID: key.ID}, key.Signer, payload)
 	if err != nil {
 		return "", refuse("keys.outage", err)
 	}
 	return token, nil
+}
+
+// idClaims is the payload of an ID token, OpenID Connect Core §2.
+type idClaims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience string   `json:"aud"`
+	Exp      int64    `json:"exp"`
+	Iat      int64    `json:"iat"`
+	AuthTime *int64   `json:"auth_time,omitempty"`
+	Nonce    string   `json:"nonce,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
+	SID      string   `json:"sid,omitempty"`
+	AtHash   string   `json:"at_hash"`
+}
+
+// with puts claims of the user beside the others. None has a name of theirs: see
+// protectedClaim.
+func (c idClaims) with(user map[string]any) (json.RawMessage, error) {
+	own, err := json.Marshal(c)
+	if err != nil || len(user) == 0 {
+		return own, err
+	}
+	asked, err := json.Marshal(user)
+	if err != nil {
+		return nil, err
+	}
+	own[len(own)-1] = ','
+	return append(own, asked[1:]...), nil
 }
 
 // idTokenAlg: what the client registered; else RS256 as OpenID Connect

@@ -39,7 +39,8 @@ type Provider struct {
 	csrf      *http.CrossOriginProtection
 	rand      io.Reader
 	limits    limiters
-	fetch     *fetch.Fetcher // of what clients name by URL
+	exchanges map[string]exchange // by grant_type
+	fetch     *fetch.Fetcher      // of what clients name by URL
 }
 
 // New checks the configuration and returns a provider. It reports all mistakes
@@ -74,6 +75,7 @@ func New(cfg Config) (*Provider, error) {
 	if err := p.csrf.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, err
 	}
+	p.exchanges = p.grantTypes()
 	p.cookies = "idp-" + hex.EncodeToString(sum[:4]) + "-"
 	if p.secure {
 		p.cookies = "__Host-" + p.cookies

@@ -24,6 +24,15 @@ func standardScopes() []Scope {
 	}
 }
 
+// standardScope tells whether a scope is one of them: all of them speak of a user.
+func standardScope(name string) bool {
+	switch name {
+	case "openid", "profile", "email", "address", "phone", "offline_access":
+		return true
+	}
+	return false
+}
+
 // mergeScopes adds the configured scopes to the standard ones. An entry of the
 // same name replaces texts, and claims if it names some.
 func mergeScopes(configured []Scope) []Scope {

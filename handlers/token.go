@@ -30,7 +30,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) error {
 	if name == "" {
 		return refuse("token.no_grant_type", nil)
 	}
-	exchange := p.grantTypes()[name]
+	exchange := p.exchanges[name]
 	if exchange == nil {
 		return refuse("token.grant_type", nil)
 	}
