@@ -21,6 +21,7 @@ type conn struct {
 	c    net.Conn
 	r    *bufio.Reader
 	out  bytes.Buffer
+	last *answer
 }
 
 const ioTimeout = 10 * time.Second
@@ -96,7 +97,8 @@ func (c *conn) exchange(q request) (a *answer, again bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("%s%s: %w", method, path(q.target), err)
 	}
-	return &answer{res.StatusCode, res.Header, body}, !res.Close, nil
+	c.last = &answer{res.StatusCode, res.Header, body}
+	return c.last, !res.Close, nil
 }
 
 func (c *conn) close() {

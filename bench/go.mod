@@ -4,7 +4,9 @@ go 1.26.0
 
 require (
 	github.com/idpkit/idpkit v0.0.0
+	github.com/idpkit/idpkit/storage/postgres v0.0.0
 	github.com/idpkit/idpkit/storage/sqlite v0.0.0
+	github.com/jackc/pgx/v5 v5.12.0
 	golang.org/x/sys v0.50.0
 )
 
@@ -17,6 +19,9 @@ require (
 	github.com/go-playground/validator/v10 v10.30.6 // indirect
 	github.com/goccy/go-json v0.10.6 // indirect
 	github.com/google/uuid v1.6.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/leodido/go-urn v1.5.0 // indirect
 	github.com/lestrrat-go/blackmagic v1.0.4 // indirect
 	github.com/lestrrat-go/httpcc v1.0.1 // indirect
@@ -29,6 +34,7 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	golang.org/x/crypto v0.59.0 // indirect
+	golang.org/x/sync v0.25.0 // indirect
 	golang.org/x/text v0.44.0 // indirect
 	modernc.org/libc v1.80.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
@@ -38,5 +44,6 @@ require (
 
 replace (
 	github.com/idpkit/idpkit => ..
+	github.com/idpkit/idpkit/storage/postgres => ../storage/postgres
 	github.com/idpkit/idpkit/storage/sqlite => ../storage/sqlite
 )

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -133,6 +134,13 @@ func doRound(ctx context.Context, r *results, chosen []target, argv map[string][
 	}()
 	for i := range chosen {
 		t, err := start(ctx, &chosen[i], argv[chosen[i].name], w, cpu)
+		if absent := (*absentError)(nil); errors.As(err, &absent) {
+			progress.Printf("%s is left out: %v", chosen[i].name, err)
+			for _, wl := range work {
+				r.lacks[[2]string{wl.Name(), chosen[i].name}] = "not here"
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/idpkit/idpkit/bench/internal/world"
+	"github.com/idpkit/idpkit/storage/postgres/pgtest"
 )
 
 // target is a server that is measured.
@@ -26,6 +27,10 @@ type target struct {
 	// env is added to the environment; it may make folders in tmp, which is new for
 	// each start.
 	env func(tmp string) []string
+
+	// database is started before the target and ended after it; its DSN is added to
+	// the environment. nil: none. An error leaves the target out.
+	database func() (dsn string, end func(), err error)
 
 	// warm multiplies the work before a measurement, for what compiles as it runs.
 	// 0 is 1.
@@ -49,6 +54,7 @@ func targets() []target {
 		{name: floorName, build: goProgram("servers/floor")},
 		{name: "kit", build: goProgram("servers/kit"), env: kit("memory")},
 		{name: "kit-sqlite", build: goProgram("servers/kit"), env: kit("sqlite")},
+		{name: "kit-postgres", build: goProgram("servers/kit"), env: kit("postgres"), database: startPostgres},
 		{name: "zitadel", build: goProgram("peers/zitadel"), lacks: map[string]string{
 			"par-public": "no PAR", "par-confidential": "no PAR",
 		}},
@@ -57,6 +63,16 @@ func targets() []target {
 		}},
 		{name: "node", build: nodeProgram("peers/node"), warm: 5},
 	}
+}
+
+// startPostgres starts a server with its own folder and all that makes it durable.
+// It runs on the CPU of the load.
+func startPostgres() (dsn string, end func(), err error) {
+	s, err := pgtest.New()
+	if err != nil {
+		return "", nil, err
+	}
+	return s.DSN("postgres"), s.Close, nil
 }
 
 // goProgram builds a Go program. The peers are a module of their own, so that
@@ -104,6 +120,7 @@ type running struct {
 	cmd  *exec.Cmd
 	log  bytes.Buffer // read it after stop only
 	tmp  string
+	end  func()        // of the database
 	done chan struct{} // closed when the process has ended
 }
 
@@ -122,7 +139,7 @@ func start(ctx context.Context, t *target, argv []string, w world.World, cpu int
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	r := &running{target: t, done: make(chan struct{})}
+	r := &running{target: t, done: make(chan struct{}), end: func() {}}
 	if r.tmp, err = os.MkdirTemp("", "bench-"+t.name+"-"); err != nil {
 		return nil, err
 	}
@@ -132,8 +149,16 @@ func start(ctx context.Context, t *target, argv []string, w world.World, cpu int
 	if t.env != nil {
 		r.cmd.Env = append(r.cmd.Env, t.env(r.tmp)...)
 	}
+	if t.database != nil {
+		var dsn string
+		if dsn, r.end, err = t.database(); err != nil {
+			return nil, errors.Join(&absentError{err}, os.RemoveAll(r.tmp))
+		}
+		r.cmd.Env = append(r.cmd.Env, "BENCH_DATABASE="+dsn)
+	}
 	r.cmd.Stdout, r.cmd.Stderr = &r.log, &r.log
 	if err := startOn(cpu, r.cmd); err != nil {
+		r.end()
 		return nil, errors.Join(err, os.RemoveAll(r.tmp))
 	}
 	r.pid = r.cmd.Process.Pid
@@ -178,8 +203,14 @@ func (r *running) stop() error {
 			<-r.done
 		}
 	}
+	r.end()
 	return os.RemoveAll(r.tmp)
 }
+
+// absentError says that what a target needs is not on this machine.
+type absentError struct{ err error }
+
+func (e *absentError) Error() string { return e.err.Error() }
 
 // choose keeps the named ones of all; an empty list keeps all.
 func choose[T any](list string, all []T, name func(T) string) ([]T, error) {

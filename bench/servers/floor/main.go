@@ -65,6 +65,7 @@ type floor struct {
 	header          map[string]string // typ -> base64url of a JOSE header and the dot
 	aead            cipher.AEAD
 	secrets         map[string][32]byte // digests, by client
+	own             map[string]string   // names of the clients' own grants
 	discovery, jwks []byte
 
 	mu      sync.RWMutex
@@ -96,14 +97,14 @@ func newFloor(w world.World) (*floor, error) {
 		return nil, err
 	}
 	f := &floor{
-		world: w, key: key, header: map[string]string{}, secrets: map[string][32]byte{},
+		world: w, key: key, header: map[string]string{}, secrets: map[string][32]byte{}, own: map[string]string{},
 		pushed: map[[32]byte]url.Values{}, codes: map[[32]byte]code{}, grants: map[string]grant{}, refresh: map[[32]byte]string{}, session: map[string]string{},
 	}
 	if f.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
 		return nil, err
 	}
 	for _, c := range []world.Client{w.Web, w.Service, w.Signed} {
-		f.secrets[c.ID] = sha256.Sum256([]byte(c.Secret))
+		f.secrets[c.ID], f.own[c.ID] = sha256.Sum256([]byte(c.Secret)), random(32)
 	}
 	point, err := key.PublicKey.Bytes()
 	if err != nil {
@@ -181,6 +182,8 @@ func document(doc []byte, cacheControl string) http.HandlerFunc {
 		h["Content-Type"] = []string{"application/json"}
 		h["Content-Length"] = []string{length}
 		h["Access-Control-Allow-Origin"] = []string{"*"}
+		h["Access-Control-Expose-Headers"] = []string{"DPoP-Nonce, Retry-After, WWW-Authenticate"}
+		h["Cross-Origin-Resource-Policy"] = []string{"cross-origin"}
 		if r.Header.Get("If-None-Match") == etag {
 			w.WriteHeader(http.StatusNotModified)
 			return
@@ -189,7 +192,7 @@ func document(doc []byte, cacheControl string) http.HandlerFunc {
 	}
 }
 
-func answer(w http.ResponseWriter, status int, v any) {
+func answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -197,20 +200,22 @@ func answer(w http.ResponseWriter, status int, v any) {
 	}
 	h := w.Header()
 	headers(h)
-	h["Vary"] = []string{"Origin"}
+	if r.URL.Path != "/introspect" { // no script has business there
+		h["Vary"] = []string{"Origin"}
+	}
 	h["Content-Type"] = []string{"application/json"}
 	w.WriteHeader(status)
 	_, _ = w.Write(append(b, '\n'))
 }
 
-func refuse(w http.ResponseWriter, status int, code string) {
-	answer(w, status, map[string]string{"error": code})
+func refuse(w http.ResponseWriter, r *http.Request, status int, code string) {
+	answer(w, r, status, map[string]string{"error": code})
 }
 
 // client parses the form and authenticates the client.
 func (f *floor) client(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
 	if r.ParseForm() != nil {
-		refuse(w, http.StatusBadRequest, "invalid_request")
+		refuse(w, r, http.StatusBadRequest, "invalid_request")
 		return "", false
 	}
 	id, secret, basic := r.BasicAuth()
@@ -222,7 +227,7 @@ func (f *floor) client(w http.ResponseWriter, r *http.Request) (id string, ok bo
 	want, known := f.secrets[id]
 	got := sha256.Sum256([]byte(secret))
 	if !known || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-		refuse(w, http.StatusUnauthorized, "invalid_client")
+		refuse(w, r, http.StatusUnauthorized, "invalid_client")
 		return "", false
 	}
 	return id, true
@@ -234,14 +239,14 @@ func (f *floor) par(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.PostForm.Get("client_id") != id || r.PostForm.Get("redirect_uri") != f.world.RedirectURI {
-		refuse(w, http.StatusBadRequest, "invalid_request")
+		refuse(w, r, http.StatusBadRequest, "invalid_request")
 		return
 	}
 	uri := "urn:ietf:params:oauth:request_uri:" + random(32)
 	f.mu.Lock()
 	f.pushed[sha256.Sum256([]byte(uri))] = r.PostForm
 	f.mu.Unlock()
-	answer(w, http.StatusCreated, struct {
+	answer(w, r, http.StatusCreated, struct {
 		RequestURI string `json:"request_uri"`
 		ExpiresIn  int    `json:"expires_in"`
 	}{uri, 60})
@@ -330,7 +335,7 @@ func (f *floor) token(w http.ResponseWriter, r *http.Request) {
 		delete(f.codes, digest)
 		f.mu.Unlock()
 		if !known || g.Client != id || c.challenge != encode(verifier[:]) || c.redirectURI != r.PostForm.Get("redirect_uri") {
-			refuse(w, http.StatusBadRequest, "invalid_grant")
+			refuse(w, r, http.StatusBadRequest, "invalid_grant")
 			return
 		}
 		err = f.issue(&t, c.grant, g, c.nonce)
@@ -342,20 +347,20 @@ func (f *floor) token(w http.ResponseWriter, r *http.Request) {
 		delete(f.refresh, digest)
 		f.mu.Unlock()
 		if !known || g.Client != id {
-			refuse(w, http.StatusBadRequest, "invalid_grant")
+			refuse(w, r, http.StatusBadRequest, "invalid_grant")
 			return
 		}
 		err = f.issue(&t, name, g, "")
 	default:
-		refuse(w, http.StatusBadRequest, "unsupported_grant_type")
+		refuse(w, r, http.StatusBadRequest, "unsupported_grant_type")
 		return
 	}
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, "server_error")
+		refuse(w, r, http.StatusInternalServerError, "server_error")
 		return
 	}
 	w.Header()["Pragma"] = []string{"no-cache"}
-	answer(w, http.StatusOK, t)
+	answer(w, r, http.StatusOK, t)
 }
 
 // accessToken is the inside of an opaque access token.
@@ -380,7 +385,7 @@ func (f *floor) seal(t accessToken) (string, error) {
 func (f *floor) credentials(t *tokens, id, resource string) (err error) {
 	now := time.Now().Unix()
 	if resource == "" {
-		t.Access, err = f.seal(accessToken{Client: id, JTI: random(12), Scope: t.Scope, Aud: []string{f.world.Issuer}, Iat: now, Exp: now + lifetime})
+		t.Access, err = f.seal(accessToken{Grant: f.own[id], Client: id, JTI: random(12), Scope: t.Scope, Aud: []string{f.world.Issuer}, Iat: now, Exp: now + lifetime})
 		return err
 	}
 	t.Access, err = f.sign("at+jwt", struct {
@@ -465,10 +470,10 @@ func (f *floor) introspect(w http.ResponseWriter, r *http.Request) {
 	}
 	t, g, ok := f.open(r.PostForm.Get("token"))
 	if !ok || g.Client != id {
-		answer(w, http.StatusOK, map[string]bool{"active": false})
+		answer(w, r, http.StatusOK, map[string]bool{"active": false})
 		return
 	}
-	answer(w, http.StatusOK, struct {
+	answer(w, r, http.StatusOK, struct {
 		Active    bool     `json:"active"`
 		Scope     string   `json:"scope"`
 		ClientID  string   `json:"client_id"`
@@ -493,7 +498,7 @@ func (f *floor) userinfo(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	answer(w, http.StatusOK, struct {
+	answer(w, r, http.StatusOK, struct {
 		Subject  string `json:"sub"`
 		Name     string `json:"name"`
 		Email    string `json:"email"`

@@ -14,12 +14,15 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/idpkit/idpkit/bench/internal/world"
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/middleware"
 	"github.com/idpkit/idpkit/storage"
 	"github.com/idpkit/idpkit/storage/memory"
+	"github.com/idpkit/idpkit/storage/postgres"
 	"github.com/idpkit/idpkit/storage/sqlite"
 )
 
@@ -36,7 +39,7 @@ func serve() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	store, closeStore, err := open()
+	store, closeStore, err := open(ctx)
 	if err != nil {
 		return err
 	}
@@ -58,7 +61,7 @@ func serve() error {
 	return nil
 }
 
-func open() (storage.Storage, func(), error) {
+func open(ctx context.Context) (storage.Storage, func(), error) {
 	switch name := os.Getenv("BENCH_STORAGE"); name {
 	case "", "memory":
 		return memory.New(), func() {}, nil
@@ -68,6 +71,17 @@ func open() (storage.Storage, func(), error) {
 			return nil, nil, err
 		}
 		return s, func() { _ = s.Close() }, nil
+	case "postgres":
+		pool, err := pgxpool.New(ctx, os.Getenv("BENCH_DATABASE"))
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := postgres.Migrate(ctx, pool); err != nil {
+			pool.Close()
+			return nil, nil, err
+		}
+		s, err := postgres.New(ctx, pool)
+		return s, pool.Close, err
 	default:
 		return nil, nil, fmt.Errorf("BENCH_STORAGE: %q is not known", name)
 	}
