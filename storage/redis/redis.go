@@ -250,7 +250,7 @@ func (s *Storage) Purge(ctx context.Context, before time.Time, limit int) (delet
 	if err := ctx.Err(); err != nil {
 		return 0, unavailable("purge", err)
 	}
-	const chunk, batch = 64, 100
+	const chunk, batch = 64, 16 // short scripts: others wait for them
 	start := rand.IntN(tags)
 	for n := 0; n < tags && deleted < limit; n += chunk {
 		pipe := s.client.Pipeline()
