@@ -233,11 +233,50 @@ func (r *Reader) Time() time.Time {
 	if r.err != nil {
 		return t
 	}
+	if t, ok := utc(raw); ok {
+		return t
+	}
 	if t.UnmarshalJSON(raw) != nil {
 		r.fail()
 		return time.Time{}
 	}
 	return t
+}
+
+// utc reads "2026-11-25T19:00:00.123456Z", the form that nearly every time has.
+// What it does not take may be right all the same.
+func utc(raw []byte) (t time.Time, ok bool) {
+	const form = `"0000-00-00T00:00:00`
+	n := len(raw)
+	if n < len(form)+2 || n > len(form)+12 || raw[n-2] != 'Z' {
+		return t, false
+	}
+	for i := 1; i < len(form); i++ {
+		if c := raw[i]; form[i] == '0' && (c < '0' || c > '9') || form[i] != '0' && c != form[i] {
+			return t, false
+		}
+	}
+	two := func(i int) int { return int(raw[i]-'0')*10 + int(raw[i+1]-'0') }
+	year, month, day, hour, minute, second, nano := two(1)*100+two(3), two(6), two(9), two(12), two(15), two(18), 0
+	if frac := raw[len(form) : n-2]; len(frac) > 0 {
+		if frac[0] != '.' || len(frac) == 1 {
+			return t, false
+		}
+		for i := 1; i < 10; i++ {
+			nano *= 10
+			if i < len(frac) {
+				if frac[i] < '0' || frac[i] > '9' {
+					return t, false
+				}
+				nano += int(frac[i] - '0')
+			}
+		}
+	}
+	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+		return t, false
+	}
+	t = time.Date(year, time.Month(month), day, hour, minute, second, nano, time.UTC)
+	return t, t.Day() == day // and no 31 February
 }
 
 // Bytes reads a []byte as encoding/json writes it, base64.
@@ -346,20 +385,22 @@ func (r *Reader) literal() (raw []byte, plain bool) {
 	}
 	plain = true
 	for i := r.pos + 1; i < len(r.data); i++ {
-		switch c := r.data[i]; {
+		c := r.data[i]
+		if c >= 0x20 && c < utf8.RuneSelf && c != '"' && c != '\\' {
+			continue
+		}
+		switch {
 		case c == '"':
 			raw = r.data[r.pos : i+1]
 			r.pos = i + 1
 			return raw, plain
-		case c == '\\':
-			plain = false
-			i++
 		case c < 0x20:
 			r.fail()
 			return nil, false
-		case c >= utf8.RuneSelf:
-			plain = false
+		case c == '\\':
+			i++
 		}
+		plain = false
 	}
 	r.fail()
 	return nil, false
