@@ -146,7 +146,7 @@ func parse(s string) (Form, error) {
 // unescape decodes %XX and '+', and refuses broken escapes, invalid UTF-8 and
 // NUL, which storage engines and C libraries cut strings at.
 func unescape(s string) (string, bool) {
-	if strings.ContainsAny(s, "%+") {
+	if strings.IndexByte(s, '%') >= 0 || strings.IndexByte(s, '+') >= 0 {
 		b := make([]byte, 0, len(s))
 		for i := 0; i < len(s); i++ {
 			c := s[i]
