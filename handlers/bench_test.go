@@ -16,6 +16,7 @@ import (
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/middleware"
+	"github.com/idpkit/idpkit/storage"
 	"github.com/idpkit/idpkit/storage/memory"
 )
 
@@ -27,7 +28,7 @@ import (
 // benchmark is a provider, one user who is signed in to it at her application,
 // and what the last answer was.
 type benchmark struct {
-	*testing.B
+	testing.TB
 	handler http.Handler
 	basic   map[string]string // Authorization, by client
 	status  int
@@ -62,9 +63,9 @@ const (
 	benchAPI      = "https://api.example/"
 )
 
-func newBenchmark(t *testing.B) *benchmark {
+func newBenchmark(t testing.TB, store storage.Storage) *benchmark {
 	t.Helper()
-	b := &benchmark{B: t, basic: map[string]string{}, header: http.Header{}}
+	b := &benchmark{TB: t, basic: map[string]string{}, header: http.Header{}}
 	confidential := func(id, scope string, grants ...string) clientreg.Client {
 		secret, hash := clientreg.NewSecret()
 		b.basic[id] = "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
@@ -84,7 +85,7 @@ func newBenchmark(t *testing.B) *benchmark {
 		t.Fatal(err)
 	}
 	p, err := handlers.New(handlers.Config{
-		Issuer: "https://id.example", Storage: memory.New(), Clients: clients, Users: her{}, LoginURL: "/signin", Secrets: [][]byte{[]byte(rand.Text() + rand.Text())},
+		Issuer: "https://id.example", Storage: store, Clients: clients, Users: her{}, LoginURL: "/signin", Secrets: [][]byte{[]byte(rand.Text() + rand.Text())},
 		SigningAlgs: []string{"ES256"}, Scopes: []handlers.Scope{{Name: "read"}}, APIs: []handlers.API{{Identifier: benchAPI, Format: "jwt"}},
 		Features: handlers.Features{ClientCredentials: true, Introspection: true},
 		Limiter:  middleware.NewBuckets(1<<30, time.Nanosecond, nil), // never dry
@@ -160,6 +161,11 @@ func (b *benchmark) pushed() string {
 // code returns the token request for a fresh authorization code.
 func (b *benchmark) code() string {
 	b.do(b.get(b.pushed(), ""), http.StatusSeeOther)
+	return b.exchange()
+}
+
+// exchange returns the token request for the code of the last answer.
+func (b *benchmark) exchange() string {
 	u, err := url.Parse(b.header.Get("Location"))
 	if err != nil {
 		b.Fatal(err)
@@ -170,27 +176,27 @@ func (b *benchmark) code() string {
 }
 
 // repeat measures the same request again and again.
-func (b *benchmark) repeat(r func() *http.Request, status int) {
+func (b *benchmark) repeat(t *testing.B, r func() *http.Request, status int) {
 	b.do(r(), status)
-	b.ReportAllocs()
-	for b.Loop() {
+	t.ReportAllocs()
+	for t.Loop() {
 		b.do(r(), status)
 	}
 }
 
 // renew measures requests each of which needs one of its own, made aside.
-func (b *benchmark) renew(make func() *http.Request, status int) {
+func (b *benchmark) renew(t *testing.B, make func() *http.Request, status int) {
 	const batch = 256
 	var ready []*http.Request
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
+	t.ReportAllocs()
+	t.ResetTimer()
+	for range t.N {
 		if len(ready) == 0 {
-			b.StopTimer()
+			t.StopTimer()
 			for range batch {
 				ready = append(ready, make())
 			}
-			b.StartTimer()
+			t.StartTimer()
 		}
 		r := ready[len(ready)-1]
 		ready = ready[:len(ready)-1]
@@ -199,51 +205,51 @@ func (b *benchmark) renew(make func() *http.Request, status int) {
 }
 
 func BenchmarkDiscovery(t *testing.B) {
-	b := newBenchmark(t)
-	b.repeat(func() *http.Request { return b.get("/.well-known/openid-configuration", "") }, http.StatusOK)
+	b := newBenchmark(t, memory.New())
+	b.repeat(t, func() *http.Request { return b.get("/.well-known/openid-configuration", "") }, http.StatusOK)
 }
 
 func BenchmarkJWKS(t *testing.B) {
-	b := newBenchmark(t)
-	b.repeat(func() *http.Request { return b.get("/jwks", "") }, http.StatusOK)
+	b := newBenchmark(t, memory.New())
+	b.repeat(t, func() *http.Request { return b.get("/jwks", "") }, http.StatusOK)
 }
 
 func BenchmarkPAR(t *testing.B) {
 	for name, client := range map[string]string{"public": "app", "confidential": "web"} {
 		t.Run(name, func(t *testing.B) {
-			b := newBenchmark(t)
+			b := newBenchmark(t, memory.New())
 			form := b.authorizationRequest(client)
-			b.repeat(func() *http.Request { return b.post("/par", client, form) }, http.StatusCreated)
+			b.repeat(t, func() *http.Request { return b.post("/par", client, form) }, http.StatusCreated)
 		})
 	}
 }
 
 func BenchmarkAuthorize(t *testing.B) {
-	b := newBenchmark(t)
-	b.renew(func() *http.Request { return b.get(b.pushed(), "") }, http.StatusSeeOther)
+	b := newBenchmark(t, memory.New())
+	b.renew(t, func() *http.Request { return b.get(b.pushed(), "") }, http.StatusSeeOther)
 }
 
 func BenchmarkTokenClientCredentials(t *testing.B) {
 	const form = "grant_type=client_credentials&scope=read"
 	for name, more := range map[string]string{"opaque": "", "jwt": "&resource=" + url.QueryEscape(benchAPI)} {
 		t.Run(name, func(t *testing.B) {
-			b := newBenchmark(t)
-			b.repeat(func() *http.Request { return b.post("/token", "service", form+more) }, http.StatusOK)
+			b := newBenchmark(t, memory.New())
+			b.repeat(t, func() *http.Request { return b.post("/token", "service", form+more) }, http.StatusOK)
 		})
 	}
 }
 
 func BenchmarkTokenCode(t *testing.B) {
-	b := newBenchmark(t)
-	b.renew(func() *http.Request { return b.post("/token", "web", b.code()) }, http.StatusOK)
+	b := newBenchmark(t, memory.New())
+	b.renew(t, func() *http.Request { return b.post("/token", "web", b.code()) }, http.StatusOK)
 }
 
 func BenchmarkTokenRefresh(t *testing.B) {
-	b := newBenchmark(t)
+	b := newBenchmark(t, memory.New())
 	b.do(b.post("/token", "web", b.code()), http.StatusOK)
 	refresh := b.member("refresh_token")
-	b.ReportAllocs()
-	for b.Loop() {
+	t.ReportAllocs()
+	for t.Loop() {
 		b.do(b.post("/token", "web", "grant_type=refresh_token&refresh_token="+refresh), http.StatusOK)
 		_, rest, _ := strings.Cut(string(b.body), `"refresh_token":"`)
 		refresh, _, _ = strings.Cut(rest, `"`)
@@ -251,22 +257,22 @@ func BenchmarkTokenRefresh(t *testing.B) {
 }
 
 func BenchmarkIntrospect(t *testing.B) {
-	b := newBenchmark(t)
+	b := newBenchmark(t, memory.New())
 	b.do(b.post("/token", "web", b.code()), http.StatusOK)
 	form := "token=" + b.member("access_token")
-	b.repeat(func() *http.Request { return b.post("/introspect", "web", form) }, http.StatusOK)
+	b.repeat(t, func() *http.Request { return b.post("/introspect", "web", form) }, http.StatusOK)
 }
 
 func BenchmarkUserInfo(t *testing.B) {
-	b := newBenchmark(t)
+	b := newBenchmark(t, memory.New())
 	b.do(b.post("/token", "web", b.code()), http.StatusOK)
 	auth := "Bearer " + b.member("access_token")
-	b.repeat(func() *http.Request { return b.get("/userinfo", auth) }, http.StatusOK)
+	b.repeat(t, func() *http.Request { return b.get("/userinfo", auth) }, http.StatusOK)
 }
 
 func BenchmarkRevoke(t *testing.B) {
-	b := newBenchmark(t)
-	b.renew(func() *http.Request {
+	b := newBenchmark(t, memory.New())
+	b.renew(t, func() *http.Request {
 		b.do(b.post("/token", "web", b.code()), http.StatusOK)
 		return b.post("/revoke", "web", "token="+b.member("refresh_token"))
 	}, http.StatusOK)
