@@ -27,7 +27,7 @@ import (
 
 // options are the flags.
 type options struct {
-	config, database, issuer string
+	config, storage, issuer string
 }
 
 // config is the file; quickstart.yaml explains every key.
@@ -38,7 +38,8 @@ type config struct {
 	TLS            tlsFiles       `yaml:"tls"`
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	CertHeader     string         `yaml:"client_certificate_header"`
-	Database       string         `yaml:"database"`
+	Storage        string         `yaml:"storage"`
+	Password       string         `yaml:"storage_password"`
 	SecretFile     string         `yaml:"secret_file"`
 	Log            logging        `yaml:"log"`
 	Accounts       int            `yaml:"accounts"`
@@ -55,6 +56,7 @@ type config struct {
 	Override       map[string]any `yaml:"clients_override"`
 	Users          []user         `yaml:"users"`
 
+	place    place
 	clients  []clientreg.Client // of both sources
 	tls      *tls.Config        // nil: plain HTTP
 	warnings []string
@@ -113,9 +115,6 @@ type api struct {
 	Clients    []string `yaml:"clients"`
 }
 
-// inMemory is the database that forgets.
-const inMemory = "memory"
-
 // load reads and checks the configuration and tells all mistakes at once.
 func load(o options) (*config, error) {
 	name, text := "the built-in configuration", defaultConfig
@@ -139,21 +138,10 @@ func load(o options) (*config, error) {
 	beside(&cfg.TLS.Key)
 	beside(&cfg.ClientsFile)
 	beside(&cfg.SecretFile)
-	if cfg.Database == "" {
-		cfg.Database = "idpkit.sqlite"
-	}
-	if cfg.Database != inMemory {
-		beside(&cfg.Database)
-	}
-	if o.database != "" {
-		cfg.Database = o.database
-	}
 	if o.issuer != "" {
 		cfg.Issuer = o.issuer
 	}
-	if cfg.SecretFile == "" {
-		cfg.SecretFile = cfg.Database + ".secret"
-	}
+	cfg.checkStorage(d, dir, o.storage)
 	cfg.check(d)
 	if len(d.mistakes) > 0 {
 		slices.SortStableFunc(d.mistakes, byLine)
@@ -179,6 +167,35 @@ func (c *config) check(d *decoder) {
 	c.checkDetails(d)
 	c.readClients(d)
 	c.checkProvider(d)
+}
+
+// checkStorage finds the place. instead is what the flag says.
+func (c *config) checkStorage(d *decoder, dir, instead string) {
+	from := dir
+	if instead != "" {
+		c.Storage, from = instead, "" // of the working directory, as in any flag
+	}
+	if c.Storage == "" {
+		c.Storage = "sqlite:idpkit.sqlite"
+	}
+	password, err := storedPassword(c.Password, dir)
+	if err != nil {
+		d.fail("storage_password", "%v", err)
+	}
+	if c.place, err = parsePlace(c.Storage, password, from); err != nil {
+		if !d.failed("storage") {
+			d.fail("storage", "%v", err)
+		}
+		return
+	}
+	switch {
+	case c.Password != "" && !c.place.login:
+		d.fail("storage_password", "is of no use: only postgres and redis take a password")
+	case c.SecretFile == "" && c.place.file != "":
+		c.SecretFile = c.place.file + ".secret"
+	case c.SecretFile == "" && c.place.kept && !d.failed("secret_file"):
+		d.fail("secret_file", "is required, because all replicas need the same: make it once with quickstart make-secret FILE")
+	}
 }
 
 func (c *config) checkListen(d *decoder) {

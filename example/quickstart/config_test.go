@@ -29,7 +29,7 @@ func write(t testing.TB, text string) string {
 	return file
 }
 
-const minimal = "issuer: http://localhost:3000\ndatabase: memory\n"
+const minimal = "issuer: http://localhost:3000\nstorage: memory\n"
 
 func TestConfigMistakes(t *testing.T) {
 	t.Parallel()
@@ -61,7 +61,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"code too long", minimal + "lifetimes:\n\n  code: 1h\n", []string{":5: lifetimes.code: must be at most 10 minutes", "[IDP140]"}},
 		{"negative duration", minimal + "lifetimes:\n  access: -5s\n", []string{":4: lifetimes.access: must not be negative", "[IDP104]"}},
 		{"idle beyond life", minimal + "lifetimes:\n  refresh_idle: 100d\n", []string{":4: lifetimes.refresh_idle: ", "[IDP143]"}},
-		{"issuer", "issuer: http://idp.example/\ndatabase: memory\n", []string{":1: issuer: must use https", "[IDP111]", ":1: issuer: must not end in a slash", "listen: is required"}},
+		{"issuer", "issuer: http://idp.example/\nstorage: memory\n", []string{":1: issuer: must use https", "[IDP111]", ":1: issuer: must not end in a slash", "listen: is required"}},
 		{"listen", minimal + "listen: localhost\n", []string{":3: listen: must be host:port"}},
 		{"tls half", minimal + "tls:\n  cert: a.crt\n", []string{":3: tls: needs both"}},
 		{"tls missing", "issuer: https://localhost:3000\ntls:\n  cert: a.crt\n  key: a.key\n", []string{":2: tls: open", "a.crt"}},
@@ -110,7 +110,7 @@ func TestConfigMistakes(t *testing.T) {
 
 func TestConfigMistakesOnce(t *testing.T) {
 	t.Parallel()
-	_, err := load(options{config: write(t, "issuer: [x]\ndatabase: memory\nlifetimes: {code: x}\nusers: [{username: a, password_hash: b}]\n")})
+	_, err := load(options{config: write(t, "issuer: [x]\nstorage: memory\nlifetimes: {code: x}\nusers: [{username: a, password_hash: b}]\n")})
 	if n := len(causes(err)); n != 3 {
 		t.Errorf("%d mistakes, want 3:\n%v", n, err)
 	}
@@ -190,7 +190,7 @@ func TestSampleLifetimes(t *testing.T) {
 func TestConfigValues(t *testing.T) {
 	t.Parallel()
 	file := write(t, `{
-	"issuer": "https://idp.example/tenant", "listen": "0.0.0.0:8443", "database": "data/x.sqlite", "clients_file": "more.json",
+	"issuer": "https://idp.example/tenant", "listen": "0.0.0.0:8443", "storage": "sqlite:data/x.sqlite", "clients_file": "more.json",
 	"clients_override": {"allow_no_pkce": true, "grant_types": ["authorization_code"], "response_types": ["code"]},
 	"trusted_proxies": ["10.0.0.0/8", "::1"], "lifetimes": {"grace": "0s", "refresh": "30d"}, "log": {"format": "json", "level": "warn"},
 	"features": {"account": false, "client_credentials": true, "introspection": true, "device": true},
@@ -206,8 +206,8 @@ func TestConfigValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(file)
-	if cfg.Database != filepath.Join(dir, "data/x.sqlite") || cfg.SecretFile != cfg.Database+".secret" {
-		t.Errorf("database %s, secret %s", cfg.Database, cfg.SecretFile)
+	if cfg.place.file != filepath.Join(dir, "data/x.sqlite") || cfg.SecretFile != cfg.place.file+".secret" {
+		t.Errorf("database %s, secret %s", cfg.place.file, cfg.SecretFile)
 	}
 	if len(cfg.clients) != 2 || !cfg.clients[1].AllowNoPKCE || !cfg.clients[1].HasGrantType("authorization_code") || cfg.clients[0].AllowNoPKCE {
 		t.Errorf("clients: %+v", cfg.clients)
@@ -232,18 +232,18 @@ func TestConfigValues(t *testing.T) {
 		t.Errorf("proxies: %v", cfg.TrustedProxies)
 	}
 
-	flagged, err := load(options{config: file, database: "y.sqlite", issuer: "http://127.0.0.1:9"})
+	flagged, err := load(options{config: file, storage: "sqlite:y.sqlite", issuer: "http://127.0.0.1:9"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if flagged.Database != "y.sqlite" || flagged.SecretFile != "y.sqlite.secret" || flagged.Issuer != "http://127.0.0.1:9" {
-		t.Errorf("flags: %s %s %s", flagged.Database, flagged.SecretFile, flagged.Issuer)
+	if flagged.place.file != "y.sqlite" || flagged.SecretFile != "y.sqlite.secret" || flagged.Issuer != "http://127.0.0.1:9" {
+		t.Errorf("flags: %s %s %s", flagged.place.file, flagged.SecretFile, flagged.Issuer)
 	}
 }
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	file := write(t, "issuer: https://localhost:3000\ndatabase: memory\ntls: {cert: server.crt, key: server.key, request_client_certificates: true}\n")
+	file := write(t, "issuer: https://localhost:3000\nstorage: memory\ntls: {cert: server.crt, key: server.key, request_client_certificates: true}\n")
 	makeCert(t, filepath.Join(filepath.Dir(file), "server"))
 	cfg, err := load(options{config: file})
 	if err != nil {

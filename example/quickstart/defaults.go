@@ -23,10 +23,10 @@ func banner(cfg *config) string {
   Discovery   %[1]s/.well-known/openid-configuration
   Client      client-par-required (public, pushed requests), at https://localhost:4207
   Users       alice and bob, password: wonderland
-  Database    %[2]s
+  Storage     %[2]s
 
   For a provider of your own, start with -config FILE; example/quickstart/quickstart.yaml
   is a commented sample.
 
-`, cfg.Issuer, cfg.Database)
+`, cfg.Issuer, cfg.place.name)
 }

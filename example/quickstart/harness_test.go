@@ -46,7 +46,7 @@ func start(t testing.TB, dir string, change ...func(*config)) *running {
 func startAt(t testing.TB, l net.Listener, dir string, change ...func(*config)) *running {
 	t.Helper()
 	r := &running{t: t, issuer: "http://" + l.Addr().String(), log: &syncBuffer{}}
-	cfg, err := load(options{issuer: r.issuer, database: filepath.Join(dir, "idp.sqlite")})
+	cfg, err := load(options{issuer: r.issuer, storage: "sqlite:" + filepath.Join(dir, "idp.sqlite")})
 	if err != nil {
 		t.Fatal(err)
 	}

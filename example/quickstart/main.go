@@ -1,6 +1,6 @@
 // Command quickstart is an OpenID provider that is ready to use: the kit, a
-// table of users in a file, an SQLite database, the built-in pages, an account
-// page and a small protected API. It serves as a development provider, and as
+// table of users in a file, SQLite, PostgreSQL or Redis, the built-in pages, an
+// account page and a small protected API. It serves as a development provider, and as
 // a program to copy from.
 //
 //	quickstart                            a provider for development
@@ -8,6 +8,7 @@
 //	quickstart check -config FILE         says what is wrong with a file
 //	quickstart hash-password              makes the password_hash of a user
 //	quickstart rotate-keys -config FILE   makes new signing keys
+//	quickstart make-secret FILE           makes the secret_file that replicas share
 package main
 
 import (
@@ -39,14 +40,16 @@ type streams struct {
 }
 
 const usage = `usage:
-  quickstart [-config FILE] [-db FILE] [-issuer URL]
+  quickstart [-config FILE] [-storage WHERE] [-issuer URL]
         serve; without -config a provider for development on http://localhost:3000
   quickstart check -config FILE
         validate a configuration and stop
   quickstart hash-password
         read a password and print its hash, for users in a configuration
-  quickstart rotate-keys [-config FILE] [-db FILE] [-issuer URL]
+  quickstart rotate-keys [-config FILE] [-storage WHERE] [-issuer URL]
         make new signing keys; a running provider learns of them within a minute
+  quickstart make-secret FILE
+        make the secret_file of providers that share a PostgreSQL or Redis
 `
 
 // run is the whole program. It returns the exit code: 0 fine, 1 failed, 2 used
@@ -61,15 +64,19 @@ func run(ctx context.Context, args []string, std streams, hup <-chan os.Signal) 
 	flags.Usage = func() { fmt.Fprint(std.err, usage) }
 	var o options
 	flags.StringVar(&o.config, "config", "", "")
-	flags.StringVar(&o.database, "db", "", "")
+	flags.StringVar(&o.storage, "storage", "", "")
 	flags.StringVar(&o.issuer, "issuer", "", "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
 		return 2
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(std.err, "quickstart: unexpected argument %q\n%s", flags.Arg(0), usage)
+	rest := flags.Args()
+	if command == "make-secret" && len(rest) == 1 {
+		rest = nil
+	}
+	if len(rest) > 0 {
+		fmt.Fprintf(std.err, "quickstart: unexpected argument %q\n%s", rest[0], usage)
 		return 2
 	}
 	var err error
@@ -80,6 +87,8 @@ func run(ctx context.Context, args []string, std streams, hup <-chan os.Signal) 
 		err = checkFile(o, std)
 	case "hash-password":
 		err = hashPasswordCommand(std)
+	case "make-secret":
+		err = makeSecretCommand(flags.Arg(0), std)
 	case "rotate-keys":
 		err = rotateKeys(ctx, o, std)
 	default:
@@ -139,8 +148,8 @@ func rotateKeys(ctx context.Context, o options, std streams) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Database == inMemory {
-		return errors.New("rotate-keys needs a database file: send SIGHUP to the process whose database is in memory")
+	if !cfg.place.kept {
+		return errors.New("rotate-keys needs a storage that it can open: send SIGHUP to the process whose storage is in memory")
 	}
 	s, err := newServer(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -150,6 +159,17 @@ func rotateKeys(ctx context.Context, o options, std streams) error {
 		return err
 	}
 	fmt.Fprintln(std.out, "new signing keys are made; they sign as soon as every verifier can have seen them")
+	return nil
+}
+
+func makeSecretCommand(file string, std streams) error {
+	if file == "" {
+		return errors.New("make-secret needs the name of the file")
+	}
+	if err := makeSecrets(file); err != nil {
+		return fmt.Errorf("secret file: %w", err) // also if it is there: what it seals would be lost
+	}
+	fmt.Fprintf(std.out, "%s is made. Give each replica a copy that only it can read.\n", file)
 	return nil
 }
 

@@ -51,7 +51,7 @@ func TestCommandLine(t *testing.T) {
 		{"help", "", []string{"-help"}, 0, "usage:"},
 		{"unknown command", "", []string{"serv"}, 2, `unknown command "serv"`},
 		{"unknown flag", "", []string{"-port", "1"}, 2, "usage:"},
-		{"stray argument", "", []string{"-db", "x", "y"}, 2, `unexpected argument "y"`},
+		{"stray argument", "", []string{"-storage", "x", "y"}, 2, `unexpected argument "y"`},
 		{"check without a file", "", []string{"check"}, 1, "needs -config"},
 		{"check of no file", "", []string{"check", "-config", filepath.Join(t.TempDir(), "none.yaml")}, 1, "none.yaml"},
 		{"check of a bad file", "", []string{"check", "-config", write(t, "isuer: x\n")}, 1, ":1: isuer: unknown key"},
@@ -377,7 +377,7 @@ func TestProgram(t *testing.T) {
 			}
 		}
 	}()
-	args := []string{"-issuer", issuer, "-db", filepath.Join(dir, "x.sqlite")}
+	args := []string{"-issuer", issuer, "-storage", "sqlite:" + filepath.Join(dir, "x.sqlite")}
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, args, streams{os.Stdin, io.Discard, pw}, hup) }()
 	select {
@@ -394,7 +394,7 @@ func TestProgram(t *testing.T) {
 	b.Get("/readyz").Want(200)
 	before := keyIDs(t, b)
 
-	if c, _, errs := runProgram(t, t.Context(), "", "-issuer", issuer, "-db", filepath.Join(t.TempDir(), "y.sqlite")); c != 1 || !strings.Contains(errs, "is taken by another program") {
+	if c, _, errs := runProgram(t, t.Context(), "", "-issuer", issuer, "-storage", "sqlite:"+filepath.Join(t.TempDir(), "y.sqlite")); c != 1 || !strings.Contains(errs, "is taken by another program") {
 		t.Errorf("second one: exit %d: %s", c, errs)
 	}
 
@@ -491,7 +491,7 @@ func TestServeTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	issuer := "https://localhost:" + port
-	file := write(t, "issuer: "+issuer+"\ndatabase: memory\ntls: {cert: s.crt, key: s.key, request_client_certificates: true}\n")
+	file := write(t, "issuer: "+issuer+"\nstorage: memory\ntls: {cert: s.crt, key: s.key, request_client_certificates: true}\n")
 	roots := x509.NewCertPool()
 	roots.AddCert(makeCert(t, filepath.Join(filepath.Dir(file), "s")))
 	cfg, err := load(options{config: file})

@@ -66,7 +66,7 @@ func newArena(t *testing.T, replicas int) *arena {
 		t.Fatal(err)
 	}
 	for range replicas {
-		store, err := sqlite.Open(cfg.Database, sqlite.BusyTimeout(hangGuard))
+		store, err := sqlite.Open(cfg.place.file, sqlite.BusyTimeout(hangGuard))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,9 +17,6 @@ import (
 	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/middleware"
-	"github.com/idpkit/idpkit/storage"
-	"github.com/idpkit/idpkit/storage/memory"
-	"github.com/idpkit/idpkit/storage/sqlite"
 )
 
 // server is the whole program behind one handler.
@@ -30,39 +26,6 @@ type server struct {
 	store    database
 	provider *handlers.Provider
 	handler  http.Handler
-}
-
-// database is a storage that can say how it is and be closed.
-type database interface {
-	storage.Storage
-	Ping(ctx context.Context) error
-	Close() error
-}
-
-type forgetful struct{ *memory.Storage }
-
-func (forgetful) Ping(context.Context) error { return nil }
-func (forgetful) Close() error               { return nil }
-
-func openDatabase(cfg *config) (database, [][]byte, error) {
-	if cfg.Database == inMemory {
-		return forgetful{memory.New()}, [][]byte{newSecret()}, nil
-	}
-	if _, err := os.Stat(cfg.SecretFile); errors.Is(err, fs.ErrNotExist) {
-		if info, err := os.Stat(cfg.Database); err == nil && info.Size() > 0 {
-			return nil, nil, fmt.Errorf("%s is there, but the secret file %s that opens it is not: bring it back, or remove the database to start anew",
-				cfg.Database, cfg.SecretFile)
-		}
-	}
-	keys, err := secrets(cfg.SecretFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	store, err := sqlite.Open(cfg.Database)
-	if err != nil {
-		return nil, nil, err
-	}
-	return store, keys, nil
 }
 
 // newServer opens the database and builds the handler. Call close.
@@ -122,7 +85,7 @@ func (s *server) routes(pc handlers.Config, secret string) http.Handler {
 // keys in it can be opened.
 func (s *server) ready(ctx context.Context) error {
 	if err := s.store.Ping(ctx); err != nil {
-		return fmt.Errorf("database: %w", err)
+		return fmt.Errorf("storage: %w", err)
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.cfg.Issuer, nil)
 	if err != nil {

@@ -71,7 +71,7 @@ func newHousehold(t testing.TB, dir, issuer, level string) *household {
 		},
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "issuer: %s\nname: System test\ndatabase: idp.sqlite\nlog: {format: text, level: %s}\n", issuer, level)
+	fmt.Fprintf(&b, "issuer: %s\nname: System test\nstorage: sqlite:idp.sqlite\nlog: {format: text, level: %s}\n", issuer, level)
 	b.WriteString("lifetimes: {code: 10m, par: 600s, access: 2h, id: 2h, grace: 10m}\nscopes: [{name: api, title: Use the API}]\nclients:\n")
 	for _, c := range h.parties {
 		method := "none"
