@@ -134,8 +134,11 @@ func (p *Provider) redirectToSelf(w http.ResponseWriter, r *http.Request, req *a
 // may pass leaves them usable for another try.
 func (p *Provider) failFlow(w http.ResponseWriter, r *http.Request, f *flow, err error) error {
 	e := toError(err)
-	if e.Status() >= 500 || e.Reason == "interaction.done" || e.Reason == "par.used" || e.Reason == "device.answered" {
-		return e // a page: it may pass, or it was answered elsewhere
+	switch {
+	case e.Status() >= 500, e.Reason == "request.rate":
+		return e // a page: it may pass
+	case e.Reason == "interaction.done", e.Reason == "par.used", e.Reason == "device.answered":
+		return e // a page: it was answered elsewhere
 	}
 	if f.device != nil {
 		return p.denyDevice(w, r, f, e)

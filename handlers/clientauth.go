@@ -36,7 +36,11 @@ func (p *Provider) authenticate(w http.ResponseWriter, r *http.Request, f form.F
 	c, err := p.checkCredentials(r.Context(), w, r, cred)
 	if err != nil {
 		if e := toError(err); e.Code == "invalid_client" {
-			p.emit(r.Context(), r, Event{Name: "client.auth_failed", ClientID: printable(cred.ids[0]), Reason: e.Reason})
+			failed := Event{Name: "client.auth_failed", Reason: e.Reason}
+			if e.Reason != "client.unknown" { // then it may be a secret in the wrong place
+				failed.ClientID = printable(cred.ids[0])
+			}
+			p.emit(r.Context(), r, failed)
 			if wait := p.limit(r, "client", cred.ids[0]); wait > 0 {
 				return nil, tooMany(wait)
 			}

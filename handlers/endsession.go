@@ -89,7 +89,7 @@ func (q *logoutRequest) names(s *session) bool {
 func (p *Provider) finishEnded(ctx context.Context, r *http.Request, had accounts) error {
 	for _, s := range had.all {
 		if s.ended {
-			if err := p.endSession(ctx, r, s.key, ""); err != nil {
+			if err := p.endSession(ctx, r, s.key, s.login.Subject, ""); err != nil {
 				return err
 			}
 		}
@@ -178,7 +178,7 @@ func (p *Provider) finishLogout(w http.ResponseWriter, r *http.Request, had acco
 		if q.hinted && q.client != nil && q.subject == s.login.Subject {
 			byClient = q.client.ID
 		}
-		if err := p.endSession(ctx, r, s.key, byClient); err != nil {
+		if err := p.endSession(ctx, r, s.key, s.login.Subject, byClient); err != nil {
 			return err
 		}
 	}

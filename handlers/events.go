@@ -35,7 +35,7 @@ type eventKind struct {
 var events = map[string]eventKind{
 	"login.succeeded":    {"success", "client subject session addr", "a user signed in"},
 	"login.failed":       {"refused", "client addr", "a wrong user name or password"},
-	"consent.given":      {"success", "client subject grant addr", "a user approved"},
+	"consent.given":      {"success", "client subject session grant addr", "a user approved"},
 	"consent.denied":     {"refused", "client addr reason", "a user or the policy refused; without a subject, at sign-in"},
 	"consent.withdrawn":  {"success", "client subject", "a remembered consent was taken back"},
 	"par.pushed":         {"success", "client addr", "an authorization request was pushed"},

@@ -181,7 +181,7 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 	if p.cfg.Policy != nil {
 		if err := p.cfg.Policy(ctx, Decision{"authorize", f.client, s.login.Subject, d.scope, r}); err != nil {
 			err = policyError(err)
-			p.emit(ctx, r, Event{Name: "consent.denied", ClientID: f.client.ID, Subject: s.login.Subject, Reason: toError(err).Reason})
+			p.emit(ctx, r, Event{Name: "consent.denied", ClientID: f.client.ID, Subject: s.login.Subject, Session: s.key, Reason: toError(err).Reason})
 			return err
 		}
 	}
@@ -201,7 +201,7 @@ func (p *Provider) answer(w http.ResponseWriter, r *http.Request, f *flow, s *se
 		return spent(err)
 	}
 	if d.decided {
-		p.emit(ctx, r, Event{Name: "consent.given", ClientID: f.client.ID, Subject: s.login.Subject, Grant: g.rec.Key})
+		p.emit(ctx, r, Event{Name: "consent.given", ClientID: f.client.ID, Subject: s.login.Subject, Session: s.key, Grant: g.rec.Key})
 		err = p.remember(ctx, s.login.Subject, f, d)
 	}
 	if err == nil {

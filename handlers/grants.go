@@ -155,7 +155,7 @@ func (g Grants) RevokeSubject(ctx context.Context, subject string) error {
 		for _, rec := range page.Records {
 			// One that is marked as ended may have left grants behind; they go below.
 			if rec.State == storage.Active {
-				if err := g.p.endSession(ctx, nil, rec.Key, ""); err != nil {
+				if err := g.p.endSession(ctx, nil, rec.Key, subject, ""); err != nil {
 					return err
 				}
 			}

@@ -55,6 +55,8 @@ type Interaction struct {
 	csrf  string
 	tried *string // user name of the last Try
 	ended bool
+
+	stranger bool // was counted as a page for somebody who has not signed in
 }
 
 // Device is another device that waits for the user's answer. The page shows
@@ -191,12 +193,21 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	if f.device != nil {
 		ops = append(ops, storage.Check(derived(storage.KindUserCode, f.device.UserCode)))
 	}
+	if strangers(s, f) {
+		if wait := p.limit(r, "authorize", ""); wait > 0 {
+			return tooMany(wait)
+		}
+	}
 	if err := p.commit(r.Context(), ops...); err != nil {
 		return spent(err)
 	}
 	seeOther(w, p.page(st, id))
 	return nil
 }
+
+// strangers tells whether a page is for somebody who has not signed in: anybody
+// can have such pages made, so they are counted until they end.
+func strangers(s *session, f *flow) bool { return s == nil && f.device == nil }
 
 // Interaction returns the interaction of a page's request. Unless that is a GET
 // it also checks that the form was drawn for this browser: its csrf field (or
@@ -280,7 +291,7 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	if i.had, err = p.accounts(ctx, r); err != nil {
 		return nil, err
 	}
-	i.s = i.had.current
+	i.s, i.stranger = i.had.current, d.Session == "" && d.Device == nil
 	asked := i.had.find(func(s *session) bool { return s.alive && s.key == d.Session })
 	switch { // whoever was asked answers, current or not
 	case asked != nil:
@@ -439,6 +450,9 @@ func (i *Interaction) login(w http.ResponseWriter, r *http.Request, l Login) err
 		return refuse("server.fault", errors.New("Login.SessionID is required with a SessionSource"))
 	}
 	p.emit(ctx, r, Event{Name: "login.succeeded", ClientID: i.Client.ID, Subject: l.Subject, Session: s.key})
+	if i.stranger {
+		p.uncount(r, "authorize", "")
+	}
 	if i.tried != nil {
 		p.uncount(r, "login", *i.tried)
 	}
@@ -528,8 +542,15 @@ func (i *Interaction) Deny(w http.ResponseWriter, r *http.Request, why *Error) {
 	if why != nil && why.Code != e.Code {
 		e = why
 	}
-	i.p.emit(r.Context(), r, Event{Name: "consent.denied", ClientID: i.Client.ID, Subject: i.Account.Subject, Reason: e.Reason})
+	i.p.emit(r.Context(), r, Event{Name: "consent.denied", ClientID: i.Client.ID, Subject: i.Account.Subject, Session: i.sessionKey(), Reason: e.Reason})
 	i.end(w, r, e)
+}
+
+func (i *Interaction) sessionKey() string {
+	if i.s == nil {
+		return ""
+	}
+	return i.s.key
 }
 
 // ending prepares the answer of a page's last request.

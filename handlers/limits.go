@@ -93,7 +93,9 @@ func (p *Provider) limit(r *http.Request, name, key string) int {
 			e := Event{Name: "limit.hit", Reason: name}
 			switch name {
 			case "client", "secret", "par":
-				e.ClientID = printable(key)
+				if c, err := p.clients.Client(ctx, key); err == nil { // what is no client's may be a secret in the wrong place
+					e.ClientID = c.ID
+				}
 			case "user_code":
 				e.Subject = key
 			}

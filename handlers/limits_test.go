@@ -1,7 +1,9 @@
 package handlers_test
 
 import (
+	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,5 +87,38 @@ func TestPublicClientsAreBounded(t *testing.T) {
 		if refused == 0 {
 			t.Errorf("%s: no end", path)
 		}
+	}
+}
+
+// TestUnfinishedSignInsAreLimited: whoever begins sign-ins and ends none fills no
+// database; a sign-in that ends does not count, and a pushed request waits.
+func TestUnfinishedSignInsAreLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 20 {
+		w.browser().code(request("web"), "alice")
+	}
+	b := w.browser()
+	signedIn := w.browser()
+	signedIn.code(request("web"), "alice")
+	for n := range 3000 {
+		if res := b.begin(request("web")); res.StatusCode != http.StatusSeeOther {
+			t.Fatalf("held back at number %d: %d", n, res.StatusCode)
+		}
+	}
+	res := b.begin(request("web")).want(http.StatusTooManyRequests)
+	if res.Header.Get("Retry-After") != "1" || !strings.Contains(res.Header.Get("Content-Type"), "text/html") {
+		t.Errorf("no page that says when to try again: %v", res.Header)
+	}
+	signedIn.code(request("web", "prompt", "consent"), "alice") // who is signed in is no stranger
+	uri := w.push(request("spa"))
+	again := "/authorize?" + url.Values{"client_id": {"spa"}, "request_uri": {uri}}.Encode()
+	b.get(again).want(http.StatusTooManyRequests)
+	w.clock.add(time.Second)
+	if u, _ := b.get(again).location(); u.Path != "/login" {
+		t.Errorf("later to %s", u)
+	}
+	if w.events.count("limit.hit") != 2 {
+		t.Errorf("%d events", w.events.count("limit.hit"))
 	}
 }

@@ -105,7 +105,7 @@ func (p *Provider) revokeAccess(ctx context.Context, r *http.Request, c *clientr
 		case err != nil:
 			return err
 		}
-		p.emit(ctx, r, Event{Name: "token.revoked", ClientID: c.ID, Subject: g.rec.Subject, Grant: g.rec.Key})
+		p.emit(ctx, r, Event{Name: "token.revoked", ClientID: c.ID, Subject: g.rec.Subject, Session: g.rec.Session, Grant: g.rec.Key})
 		return nil
 	}
 	return storage.ErrUnavailable

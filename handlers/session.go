@@ -179,7 +179,7 @@ func (p *Provider) startSession(ctx context.Context, w http.ResponseWriter, r *h
 	others := slices.DeleteFunc(had.alive(), func(s *session) bool { return s == old })
 	kept := min(len(others), max(p.cfg.Accounts, 1)-1)
 	for _, o := range others[kept:] {
-		if err := p.endSession(ctx, r, o.key, ""); err != nil {
+		if err := p.endSession(ctx, r, o.key, o.login.Subject, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -212,7 +212,7 @@ func (p *Provider) touch(ctx context.Context, s *session) error {
 // grants without offline_access, and the offline grant of the client that
 // asked for the logout. Whoever issues at the same moment reads the mark after
 // writing the grant, see recheck.
-func (p *Provider) endSession(ctx context.Context, r *http.Request, key, byClient string) error {
+func (p *Provider) endSession(ctx context.Context, r *http.Request, key, subject, byClient string) error {
 	ref := derived(storage.KindSession, key)
 	err := p.commit(ctx, storage.Consume(ref))
 	if errors.Is(err, storage.ErrNotFound) { // a session of the application's: leave a mark
@@ -233,7 +233,7 @@ func (p *Provider) endSession(ctx context.Context, r *http.Request, key, byClien
 	if err != nil {
 		return err
 	}
-	p.emit(ctx, r, Event{Name: "session.ended", Session: key})
+	p.emit(ctx, r, Event{Name: "session.ended", Subject: subject, Session: key})
 	return nil
 }
 
@@ -241,7 +241,7 @@ func (p *Provider) endSession(ctx context.Context, r *http.Request, key, byClien
 // what was issued in that session, as logout does. For applications with a
 // SessionSource, at their own logout.
 func (p *Provider) EndSession(ctx context.Context, sessionID string) error {
-	return p.endSession(ctx, nil, hostSessionKey(sessionID), "")
+	return p.endSession(ctx, nil, hostSessionKey(sessionID), "", "")
 }
 
 // checkLogin refuses what a login handler must not hand over.
