@@ -36,7 +36,7 @@ func main() {
 	log.SetFlags(0)
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is measured; each round starts every server anew")
-	flag.IntVar(&o.load.count, "n", 800, "units of work in one measurement")
+	flag.IntVar(&o.load.count, "n", 800, "units of work in one measurement; four times as many of those that are short")
 	flag.IntVar(&o.load.warm, "warm", 160, "units of work before it")
 	flag.IntVar(&o.load.workers, "workers", 8, "clients at the same time")
 	flag.StringVar(&o.targets, "targets", "", "only these, separated by commas: "+strings.Join(names(targets(), targetName), ","))
@@ -154,6 +154,7 @@ func doRound(ctx context.Context, r *results, chosen []target, argv map[string][
 				continue
 			}
 			own := l
+			own.count *= times(wl)
 			own.warm *= max(t.warm, 1)
 			f, err := measure(ctx, t.site, process(t.pid), wl, own)
 			if ctx.Err() != nil {

@@ -41,6 +41,16 @@ func workloads() []workload {
 	}
 }
 
+// times says how much more of a workload is measured: a short one lasts long
+// enough then for the collector to run as often as it does.
+func times(w workload) int {
+	switch w.(type) {
+	case redeeming, refreshing, flow:
+		return 1
+	}
+	return 4
+}
+
 // document reads a public document.
 type document struct {
 	name, target string // target empty: the keys

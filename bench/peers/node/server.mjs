@@ -1,5 +1,5 @@
-// node-oidc-provider under measurement, with the adapter in memory that comes
-// with it and a sign-in page of ours in place of its development one.
+// node-oidc-provider under measurement, with a storage in memory and a sign-in
+// page of ours: the adapter that comes with it forgets what is beyond a thousand.
 import http from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import Provider from 'oidc-provider';
@@ -18,7 +18,54 @@ const code = {
 const own = { redirect_uris: [], response_types: [], grant_types: ['client_credentials'], scope: 'read' };
 const secret = ({ id, secret }) => ({ client_id: id, client_secret: secret, token_endpoint_auth_method: 'client_secret_basic' });
 
+const rows = new Map(); // of all models: name and id -> payload
+const uids = new Map(); // of sessions
+const byGrant = new Map(); // grant -> keys of what was issued under it
+
+class Memory {
+  constructor(name) {
+    this.name = name;
+  }
+
+  key(id) {
+    return `${this.name}:${id}`;
+  }
+
+  async upsert(id, payload) {
+    const key = this.key(id);
+    rows.set(key, payload);
+    if (payload.uid) uids.set(payload.uid, key);
+    if (payload.grantId) {
+      const keys = byGrant.get(payload.grantId);
+      if (keys) keys.push(key);
+      else byGrant.set(payload.grantId, [key]);
+    }
+  }
+
+  async find(id) {
+    return rows.get(this.key(id));
+  }
+
+  async findByUid(uid) {
+    return rows.get(uids.get(uid));
+  }
+
+  async consume(id) {
+    rows.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
+  }
+
+  async destroy(id) {
+    rows.delete(this.key(id));
+  }
+
+  async revokeByGrantId(grantId) {
+    for (const key of byGrant.get(grantId) ?? []) rows.delete(key);
+    byGrant.delete(grantId);
+  }
+}
+
 const provider = new Provider(world.issuer, {
+  adapter: Memory,
   clients: [
     { client_id: world.app.id, token_endpoint_auth_method: 'none', ...code },
     { ...secret(world.web), ...code },
