@@ -27,7 +27,7 @@ import (
 
 // options are the flags.
 type options struct {
-	config, storage, issuer string
+	config, storage, issuer, listen string
 }
 
 // config is the file; quickstart.yaml explains every key.
@@ -140,6 +140,9 @@ func load(o options) (*config, error) {
 	beside(&cfg.SecretFile)
 	if o.issuer != "" {
 		cfg.Issuer = o.issuer
+	}
+	if o.listen != "" {
+		cfg.Listen = o.listen
 	}
 	cfg.checkStorage(d, dir, o.storage)
 	cfg.check(d)

@@ -40,7 +40,7 @@ type streams struct {
 }
 
 const usage = `usage:
-  quickstart [-config FILE] [-storage WHERE] [-issuer URL]
+  quickstart [-config FILE] [-storage WHERE] [-issuer URL] [-listen HOST:PORT]
         serve; without -config a provider for development on http://localhost:3000
   quickstart check -config FILE
         validate a configuration and stop
@@ -66,6 +66,7 @@ func run(ctx context.Context, args []string, std streams, hup <-chan os.Signal) 
 	flags.StringVar(&o.config, "config", "", "")
 	flags.StringVar(&o.storage, "storage", "", "")
 	flags.StringVar(&o.issuer, "issuer", "", "")
+	flags.StringVar(&o.listen, "listen", "", "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
