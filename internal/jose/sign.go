@@ -135,7 +135,10 @@ func (s *Signer) Sign(ctx context.Context, claims any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("jose: sign: %w", err)
 	}
-	const room = 512 // for a signature of RSA with 3072 bits
+	room := 180 // for the dot and a signature of ES512
+	if s.alg.rsa {
+		room = 520 // of RSA with 3072 bits
+	}
 	token := make([]byte, 0, len(s.head)+base64.RawURLEncoding.EncodedLen(len(payload))+room)
 	token = append(token, s.head...)
 	token = base64.RawURLEncoding.AppendEncode(token, payload)
