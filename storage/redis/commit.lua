@@ -10,8 +10,8 @@
 -- {0, key, head, …}: rows whose index entries are of no more use.
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1e6
-if math.abs(now - ARGV[1]) > 43200 then
-	return redis.error_reply('CLOCK this commit began more than 12 hours ago, or clocks differ by that')
+if math.abs(now - ARGV[1]) > 1800 then -- half of the hour that rows outlive their time
+	return redis.error_reply('CLOCK this commit began more than half an hour ago, or clocks differ by that')
 end
 
 local function parse(row)

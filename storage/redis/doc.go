@@ -28,9 +28,10 @@
 // needs; a commit that was refused removes its own. An update that changes
 // neither columns nor, by much, the time needs no entries and stays one round
 // trip. What a crash leaves behind Find skips, and removes after three days; the
-// script refuses a commit that began 12 hours ago, so none of them can still
-// get its row. For the same reason clocks of provider and Redis must not be 12
-// hours apart.
+// script refuses a commit that began half an hour ago, so none of them can still
+// get its row. For the same reason, and so that no row goes before its time by
+// the provider's clock, the clocks of provider and Redis must not be half an
+// hour apart: commits are then ErrUnavailable.
 //
 // # Expiry
 //
@@ -42,8 +43,9 @@
 //
 // # Durability
 //
-// New looks at each master, once, and refuses one without AOF, one with
-// appendfsync no, and one that evicts. What the rest can still cost:
+// New looks at each master, once, and refuses one without AOF, one whose
+// appendfsync is not always, and one that evicts; an Insecure option accepts
+// each. What that and the rest can cost:
 //
 //   - appendfsync always: nothing acknowledged is lost when Redis or its machine
 //     dies and the same disk comes back. Keep no-appendfsync-on-rewrite at no.

@@ -19,3 +19,6 @@ func (s *Storage) Times(ref storage.Ref) string { return s.times(int(ref.Shard) 
 func NewID(now time.Time) string { return newID(now) }
 
 func Entry(ref storage.Ref, id string) string { return entry(ref, id) }
+
+// CommitLua is the script of a commit.
+var CommitLua = commitLua

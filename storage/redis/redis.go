@@ -44,8 +44,9 @@ func WaitReplicas(n int, timeout time.Duration) Option {
 // persistence and eviction, the caller vouches for both.
 func Managed() Option { return func(s *Storage) { s.managed = true } }
 
-// InsecureAllowLoss lets New accept a server without AOF, or with appendfsync
-// no: what it acknowledged may be gone after a crash, and spent again.
+// InsecureAllowLoss lets New accept a server without AOF, or with an appendfsync
+// other than always: what it acknowledged may be gone after a crash, and spent
+// again.
 func InsecureAllowLoss() Option { return func(s *Storage) { s.loss = true } }
 
 // InsecureAllowEviction lets New accept a server that drops keys when memory is
@@ -73,8 +74,9 @@ var (
 
 // New returns a Storage over the caller's client, which it never closes: a
 // *redis.Client, of Sentinel too, or a *redis.ClusterClient. It refuses clients
-// that read from replicas, and looks at each master: older than Redis 7, no
-// AOF, a maxmemory-policy other than noeviction are errors.
+// that read from replicas, and looks at each master: older than Redis 7, no AOF
+// or one that is not synced always, a maxmemory-policy other than noeviction are
+// errors.
 func New(ctx context.Context, client driver.UniversalClient, opts ...Option) (*Storage, error) {
 	s := &Storage{client: client, prefix: "idpkit"}
 	for _, opt := range opts {
@@ -128,7 +130,7 @@ func (s *Storage) check(ctx context.Context, c *driver.Client) error {
 		config[name] = got[name]
 	}
 	switch {
-	case !s.loss && (config["appendonly"] != "yes" || config["appendfsync"] == "no"):
+	case !s.loss && (config["appendonly"] != "yes" || config["appendfsync"] != "always"):
 		return fmt.Errorf("%s may lose what it acknowledged: appendonly %s, appendfsync %s (see InsecureAllowLoss)", c.Options().Addr, config["appendonly"], config["appendfsync"])
 	case !s.evict && config["maxmemory-policy"] != "noeviction":
 		return fmt.Errorf("%s may drop what is spent or revoked: maxmemory-policy %s (see InsecureAllowEviction)", c.Options().Addr, config["maxmemory-policy"])
@@ -242,7 +244,7 @@ func (s *Storage) Find(ctx context.Context, q storage.Query) (page storage.Page,
 }
 
 // abandoned is the age at which a commit is over for certain: the script
-// refuses one that began 12 hours ago. The rest is for clocks that differ.
+// refuses one that began half an hour ago. The rest is for clocks that differ.
 const abandoned = 72 * time.Hour
 
 // Purge implements storage.Storage.
