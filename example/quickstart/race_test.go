@@ -11,52 +11,52 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/example/replicas/fleet"
 	"github.com/idpkit/idpkit/handlers"
 	"github.com/idpkit/idpkit/handlers/handlerstest"
 	"github.com/idpkit/idpkit/storage"
-	"github.com/idpkit/idpkit/storage/sqlite"
 	"github.com/idpkit/idpkit/storage/storagetest"
 )
 
 // crowd is how many requests run at once.
 const crowd = 64
 
-// raceRounds is how often each race is run: 10 times, or as often as
+// raceRounds is how often each race is run: few times, or as often as
 // IDPKIT_RACE_ROUNDS says.
-func raceRounds() int {
+func raceRounds(few int) int {
 	if n, err := strconv.Atoi(os.Getenv("IDPKIT_RACE_ROUNDS")); err == nil && n > 0 {
 		return n
 	}
-	return 10
+	return few
 }
 
-// arena is one SQLite file with fsync on, and in front of it one or more
-// providers whose storage calls take 1 to 10 ms each. Requests go to the
-// providers in turn.
+// arena is one storage with fsync on, one or more providers on it, each with
+// connections of its own and storage calls that take 1 to 10 ms longer, and the
+// proxy of example/replicas before them.
 type arena struct {
 	*household
-	t     *testing.T
-	log   *syncBuffer
-	flaky []*storagetest.FlakyStorage
-	who   *visitor     // signed in, with a remembered consent for every client
-	c     *http.Client // follows no redirect, has who's cookies
-	spent int          // codes got while the arena was set up
+	*engine
+	t         *testing.T
+	log       *syncBuffer
+	flaky     []*storagetest.FlakyStorage
+	providers []*handlers.Provider
+	addresses []string     // of the providers
+	who       *visitor     // signed in, with a remembered consent for every client
+	c         *http.Client // follows no redirect, has who's cookies
+	spent     int          // codes got while the arena was set up
 
 	rounds int
 }
 
-func newArena(t *testing.T, replicas int) *arena {
+func newArena(t *testing.T, engineName string, replicas int) *arena {
 	t.Helper()
-	var turn atomic.Int64
-	var to []http.Handler
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		to[int(turn.Add(1))%len(to)].ServeHTTP(w, r)
-	}))
-	a := &arena{t: t, log: &syncBuffer{}, household: newHousehold(t, t.TempDir(), "http://"+srv.Listener.Addr().String(), "info")}
+	dir := t.TempDir()
+	front := httptest.NewUnstartedServer(nil)
+	a := &arena{t: t, log: &syncBuffer{}, household: newHousehold(t, dir, "http://"+front.Listener.Addr().String(), "info"), engine: newEngine(t, engineName, dir)}
 	cfg, err := load(options{config: a.config})
 	if err != nil {
 		t.Fatal(err)
@@ -66,46 +66,73 @@ func newArena(t *testing.T, replicas int) *arena {
 		t.Fatal(err)
 	}
 	for range replicas {
-		store, err := sqlite.Open(cfg.place.file, sqlite.BusyTimeout(hangGuard))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := store.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		flaky := storagetest.Flaky(store, storagetest.Plan{})
-		pc, err := cfg.provider(flaky, keys, slog.New(slog.NewTextHandler(a.log, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pc.Timeout = hangGuard // neither deadline is the subject of a race
-		p, err := handlers.New(pc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.flaky, to = append(a.flaky, flaky), append(to, p.Handler())
+		a.join(cfg, keys)
 	}
-	srv.Start()
-	t.Cleanup(srv.Close)
+	proxy := fleet.NewProxy(a.addresses...)
+	for i := range replicas {
+		proxy.In(i)
+	}
+	front.Config.Handler = proxy
+	front.Start()
+	t.Cleanup(front.Close)
 
 	a.who = newVisitor(t, a.household, "alice", nil)
 	a.c = newClient(t, a.issuer, a.who.c.Jar, false, nil)
 	for _, c := range a.parties {
-		p, err := fetch(a.who.c, http.MethodGet, a.push(c, random()), nil)
-		if err == nil && at(p, "/login") {
-			p, err = a.who.signIn(p)
-		}
-		if err == nil {
-			p, err = a.who.press(p, "allow", url.Values{"remember": {"1"}})
-		}
-		if err != nil || param(p, "code") == "" {
-			t.Fatalf("%s: status %d, Location %q, %v", c.id, p.Status, location(p), err)
-		}
-		a.spent++
+		a.consent(c)
 	}
 	return a
+}
+
+// join starts one more provider.
+func (a *arena) join(cfg *config, keys [][]byte) {
+	a.t.Helper()
+	store, err := a.engine.open()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	flaky := storagetest.Flaky(store, storagetest.Plan{})
+	own, secret := newAccountClient(cfg.Issuer, cfg.Name)
+	log := slog.New(slog.NewTextHandler(a.log, nil))
+	pc, err := cfg.provider(flaky, keys, log, own)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	pc.Timeout = hangGuard // neither deadline is the subject of a race
+	pc.Clients = clientreg.Chain(pc.Clients, clientreg.Stored(flaky))
+	p, err := handlers.New(pc)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	srv := httptest.NewServer((&server{cfg: cfg, log: log, provider: p}).routes(pc, secret))
+	a.t.Cleanup(srv.Close)
+	a.flaky, a.providers, a.addresses = append(a.flaky, flaky), append(a.providers, p), append(a.addresses, srv.Listener.Addr().String())
+}
+
+// consent gets a code with the consent page, and has the decision remembered.
+func (a *arena) consent(c party) {
+	a.t.Helper()
+	p, err := fetch(a.who.c, http.MethodGet, a.push(c, random()), nil)
+	if err == nil && at(p, "/login") {
+		p, err = a.who.signIn(p)
+	}
+	if err == nil {
+		p, err = a.who.press(p, "allow", url.Values{"remember": {"1"}})
+	}
+	if err != nil || param(p, "code") == "" {
+		a.t.Fatalf("%s: status %d, Location %q, %v", c.id, p.Status, location(p), err)
+	}
+	a.spent++
+}
+
+// rows counts the rows of a kind in a state.
+func (a *arena) rows(kind storage.Kind, state storage.State) int {
+	a.t.Helper()
+	n, err := a.count(kind, state)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return n
 }
 
 // slow arms the latency of a round, fast takes it off.
@@ -185,18 +212,29 @@ func is200(p handlerstest.Page) bool { return p.Status == http.StatusOK }
 
 func hasCode(p handlerstest.Page) bool { return param(p, "code") != "" }
 
-// arenas runs a race in front of one provider and, half as often, of two on the
-// same file.
+// arenas runs a race on SQLite in front of one provider and, half as often, of
+// two on the same file, and on PostgreSQL and a Redis Cluster in front of three.
 func arenas(t *testing.T, race func(t *testing.T, a *arena)) {
-	for _, n := range []int{1, 2} {
-		t.Run(fmt.Sprintf("providers=%d", n), func(t *testing.T) {
+	for _, c := range []struct {
+		engine    string
+		providers int
+		rounds    int
+	}{
+		{"sqlite", 1, raceRounds(10)},
+		{"sqlite", 2, max(1, raceRounds(10)/2)},
+		{"postgres", 3, raceRounds(3)},
+		{"redis", 3, raceRounds(3)},
+	} {
+		t.Run(fmt.Sprintf("%s/providers=%d", c.engine, c.providers), func(t *testing.T) {
 			t.Parallel()
-			a := newArena(t, n)
-			a.rounds = max(1, raceRounds()/n)
+			a := newArena(t, c.engine, c.providers)
+			a.rounds = c.rounds
 			begin := time.Now()
 			race(t, a)
 			t.Logf("%d rounds of %d at once in %v", a.rounds, crowd, time.Since(begin).Round(time.Millisecond))
-			whole(t, open(t, a.db))
+			if err := a.whole(); err != nil {
+				t.Error(err)
+			}
 			if t.Failed() {
 				t.Logf("the providers said:\n%.4000s", a.log.String())
 			}
@@ -222,11 +260,10 @@ func TestRaceCode(t *testing.T) {
 				t.Errorf("round %d: the family of a replayed code: %d %v", round, p.Status, err)
 			}
 		}
-		db := open(t, a.db)
-		if n := count(t, db, storage.KindCode, storage.Consumed); n != a.rounds {
+		if n := a.rows(storage.KindCode, storage.Consumed); n != a.rounds {
 			t.Errorf("%d codes spent, want %d", n, a.rounds)
 		}
-		if live, dead := count(t, db, storage.KindGrant, storage.Active), count(t, db, storage.KindGrant, storage.Consumed); live != a.spent || dead != a.rounds {
+		if live, dead := a.rows(storage.KindGrant, storage.Active), a.rows(storage.KindGrant, storage.Consumed); live != a.spent || dead != a.rounds {
 			t.Errorf("%d grants live and %d dead, want %d and %d", live, dead, a.spent, a.rounds)
 		}
 	})
@@ -292,7 +329,6 @@ func TestRaceConsent(t *testing.T) {
 // its grant, living; nobody else left any.
 func (a *arena) balance(successes int) {
 	a.t.Helper()
-	db := open(a.t, a.db)
 	for _, w := range []struct {
 		kind  storage.Kind
 		state storage.State
@@ -304,7 +340,7 @@ func (a *arena) balance(successes int) {
 		{storage.KindCode, storage.Consumed, successes},
 		{storage.KindPAR, storage.Active, 0},
 	} {
-		if n := count(a.t, db, w.kind, w.state); n != w.want {
+		if n := a.rows(w.kind, w.state); n != w.want {
 			a.t.Errorf("%d rows of kind %s in state %d, want %d", n, w.kind, w.state, w.want)
 		}
 	}
