@@ -3,6 +3,8 @@ package handlers
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,8 +40,21 @@ type PublicKey struct {
 
 // equal tells whether two keys are published alike.
 func (k PublicKey) equal(o PublicKey) bool {
+	if k.ID != o.ID || k.Alg != o.Alg {
+		return false
+	}
+	switch key := k.Key.(type) { // most often the same object
+	case *ecdsa.PublicKey:
+		if key == o.Key {
+			return true
+		}
+	case *rsa.PublicKey:
+		if key == o.Key {
+			return true
+		}
+	}
 	key, ok := k.Key.(interface{ Equal(crypto.PublicKey) bool }) // as every key of the standard library
-	return ok && k.ID == o.ID && k.Alg == o.Alg && key.Equal(o.Key)
+	return ok && key.Equal(o.Key)
 }
 
 // StaticKeys is a KeySource of keys that do not change. The first key of an
