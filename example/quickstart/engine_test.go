@@ -37,6 +37,7 @@ type engine struct {
 var shared = struct {
 	postgres func() (*pgtest.Server, error)
 	cluster  func() (*redistest.Cluster, error)
+	single   func() (*redistest.Server, error) // with a password
 	names    atomic.Int64
 	mu       sync.Mutex
 	ends     []func()
@@ -61,6 +62,16 @@ func TestMain(m *testing.M) {
 			end(c.Close)
 		}
 		return c, err
+	})
+	shared.single = sync.OnceValues(func() (*redistest.Server, error) {
+		s, err := redistest.New()
+		if err == nil {
+			end(s.Close)
+			c := s.Client()
+			defer c.Close()
+			err = c.ConfigSet(context.Background(), "requirepass", "hunter2").Err()
+		}
+		return s, err
 	})
 	code := m.Run()
 	for _, f := range shared.ends {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -84,6 +85,11 @@ func newArena(t *testing.T, engineName string, replicas int) *arena {
 	return a
 }
 
+// patience is a limiter that lets everything happen.
+type patience struct{}
+
+func (patience) Allow(context.Context, string) (bool, time.Duration) { return true, 0 }
+
 // join starts one more provider.
 func (a *arena) join(cfg *config, keys [][]byte) {
 	a.t.Helper()
@@ -98,7 +104,7 @@ func (a *arena) join(cfg *config, keys [][]byte) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	pc.Timeout = hangGuard // neither deadline is the subject of a race
+	pc.Timeout, pc.Limiter = hangGuard, patience{} // neither deadlines nor limits are the subject of a race
 	pc.Clients = clientreg.Chain(pc.Clients, clientreg.Stored(flaky))
 	p, err := handlers.New(pc)
 	if err != nil {
@@ -148,14 +154,19 @@ func (a *arena) fast() {
 	}
 }
 
-// push pushes a request and returns the URL for the browser.
-func (a *arena) push(c party, verifier string, more ...string) string {
-	a.t.Helper()
+// codeRequest asks for a code.
+func (a *arena) codeRequest(c party, verifier string) url.Values {
 	sum := sha256.Sum256([]byte(verifier))
-	form := url.Values{
+	return url.Values{
 		"response_type": {"code"}, "redirect_uri": {c.redirect}, "scope": {"openid offline_access profile api"}, "state": {"s"},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
+}
+
+// push pushes a request and returns the URL for the browser.
+func (a *arena) push(c party, verifier string, more ...string) string {
+	a.t.Helper()
+	form := a.codeRequest(c, verifier)
 	for i := 0; i+1 < len(more); i += 2 {
 		form.Set(more[i], more[i+1])
 	}
@@ -215,15 +226,20 @@ func hasCode(p handlerstest.Page) bool { return param(p, "code") != "" }
 // arenas runs a race on SQLite in front of one provider and, half as often, of
 // two on the same file, and on PostgreSQL and a Redis Cluster in front of three.
 func arenas(t *testing.T, race func(t *testing.T, a *arena)) {
+	arenasOf(t, raceRounds(10), raceRounds(3), race)
+}
+
+// arenasOf has few rounds on SQLite, and so many on a server.
+func arenasOf(t *testing.T, onFile, onServer int, race func(t *testing.T, a *arena)) {
 	for _, c := range []struct {
 		engine    string
 		providers int
 		rounds    int
 	}{
-		{"sqlite", 1, raceRounds(10)},
-		{"sqlite", 2, max(1, raceRounds(10)/2)},
-		{"postgres", 3, raceRounds(3)},
-		{"redis", 3, raceRounds(3)},
+		{"sqlite", 1, onFile},
+		{"sqlite", 2, max(1, onFile/2)},
+		{"postgres", 3, onServer},
+		{"redis", 3, onServer},
 	} {
 		t.Run(fmt.Sprintf("%s/providers=%d", c.engine, c.providers), func(t *testing.T) {
 			t.Parallel()
@@ -231,7 +247,7 @@ func arenas(t *testing.T, race func(t *testing.T, a *arena)) {
 			a.rounds = c.rounds
 			begin := time.Now()
 			race(t, a)
-			t.Logf("%d rounds of %d at once in %v", a.rounds, crowd, time.Since(begin).Round(time.Millisecond))
+			t.Logf("%d rounds in %v", a.rounds, time.Since(begin).Round(time.Millisecond))
 			if err := a.whole(); err != nil {
 				t.Error(err)
 			}

@@ -50,6 +50,7 @@ type household struct {
 	db      string // file
 	people  []string
 	parties []party
+	signer  signer
 }
 
 // password of a person; each has another one.
@@ -69,9 +70,11 @@ func newHousehold(t testing.TB, dir, issuer, level string) *household {
 			{id: "web", redirect: "https://web.example/cb", secret: one},
 			{id: "old", redirect: "https://old.example/cb", secret: two, post: true},
 		},
+		signer: newSigner(t),
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "issuer: %s\nname: System test\nstorage: sqlite:idp.sqlite\nlog: {format: text, level: %s}\n", issuer, level)
+	b.WriteString("trusted_proxies: [127.0.0.1]\nfeatures: {device: true, client_credentials: true}\n")
 	b.WriteString("lifetimes: {code: 10m, par: 600s, access: 2h, id: 2h, grace: 10m}\nscopes: [{name: api, title: Use the API}]\nclients:\n")
 	for _, c := range h.parties {
 		method := "none"
@@ -88,6 +91,9 @@ func newHousehold(t testing.TB, dir, issuer, level string) *household {
 		}
 		b.WriteString("}\n")
 	}
+	fmt.Fprintf(&b, "  - {client_id: tv, client_name: TV, token_endpoint_auth_method: none, grant_types: [%q, refresh_token], scope: openid offline_access profile}\n",
+		"urn:ietf:params:oauth:grant-type:device_code")
+	fmt.Fprintf(&b, "  - {client_id: signer, token_endpoint_auth_method: private_key_jwt, grant_types: [client_credentials], scope: api, jwks: %s}\n", h.signer.jwks(t))
 	b.WriteString("users:\n")
 	for _, name := range h.people {
 		fmt.Fprintf(&b, "  - {username: %s, password_hash: %q, claims: {name: %q, email: %s@example.com}}\n", name, lightHash(h.password(name)), strings.ToUpper(name), name)
