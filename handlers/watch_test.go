@@ -161,7 +161,7 @@ func TestWatchBites(t *testing.T) {
 				rw.Header().Set("WWW-Authenticate", `Bearer error_description="`+s+`"`)
 			},
 			"redirected error": func(rw http.ResponseWriter, r *http.Request) {
-				http.Redirect(rw, r, "https://app.example/cb?"+url.Values{"error": {"x"}, "error_description": {s}}.Encode(), 303)
+				http.Redirect(rw, r, "https://app.example/cb?"+url.Values{"error": {"x"}, "error_description": {s}}.Encode(), http.StatusSeeOther)
 			},
 		} {
 			w.watch.answers(h).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))

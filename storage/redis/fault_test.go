@@ -421,7 +421,7 @@ func TestFailover(t *testing.T) {
 		}
 
 		// The replica no longer hears; the master goes on, and dies.
-		if err := rc.SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+		if err := rc.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
 			t.Fatal(err)
 		}
 		err := s.Commit(t.Context(), storage.Consume(grant("code").Ref))
@@ -438,15 +438,15 @@ func TestFailover(t *testing.T) {
 		if _, err := redis.New(t.Context(), moved, redis.Managed()); err == nil {
 			t.Error("New on a replica")
 		}
-		if err := rc.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+		if err := rc.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 			t.Fatal(err)
 		}
 		after := of(t, moved)
-		if err := rc.SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+		if err := rc.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
 			t.Fatal(err)
 		}
 		mute(t, t.Context(), after)
-		if err := rc.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+		if err := rc.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 			t.Fatal(err)
 		}
 
