@@ -97,7 +97,7 @@ func (p *Provider) checkDetail(ctx context.Context, c *clientreg.Client, d json.
 	if detailName(kept) != name {
 		return nil, errors.New("DetailType.Validate changed the type")
 	}
-	return kept, nil
+	return bytes.TrimSpace(kept), nil // tokenDetails tells details from indexes by the brace
 }
 
 func asDetails(err error, reason string) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -345,4 +346,34 @@ func (f *frozen) all() string {
 		s += d
 	}
 	return s
+}
+
+// spaced is order with blanks around what it keeps, as an editor leaves them.
+type spaced struct{ order }
+
+func (s spaced) Validate(ctx context.Context, c *clientreg.Client, raw json.RawMessage) (json.RawMessage, error) {
+	kept, err := s.order.Validate(ctx, c, raw)
+	return slices.Concat([]byte("\n\t"), kept, []byte("\n")), err
+}
+
+// TestTokenDetailsBetweenBlanks: what Validate returns is a detail, not an index
+// of one, however it is written.
+func TestTokenDetailsBetweenBlanks(t *testing.T) {
+	t.Parallel()
+	w := detailsWorld(t, func(c *handlers.Config) { c.Details[len(c.Details)-1] = spaced{} })
+	q := request("web", "authorization_details", `[{"type":"order","item":"tea","n":1}]`, "prompt", "consent")
+	q["resource"] = []string{apiJWT, apiOpaque}
+	b := w.browser()
+	const narrowed = `[{"added":"by the server","item":"tea","type":"order"}]`
+	for _, api := range []string{apiJWT, apiOpaque} {
+		r := w.redeem("web", b.code(q, "alice"), "resource", api, "authorization_details", `[{"type":"order","item":"tea"}]`).want(200)
+		if got := shown(w.introspect("web", r.str("access_token")).want(200).json()); got != narrowed || shown(r.json()) != narrowed {
+			t.Errorf("%s: token response %s, introspection %s, want %s", api, shown(r.json()), got, narrowed)
+		}
+	}
+	big := `[{"type":"order","item":"tea","pad":"` + strings.Repeat("x", 1000) + `"}]`
+	r := w.redeem("web", b.code(q, "alice"), "resource", apiOpaque, "authorization_details", big)
+	if r.StatusCode != 400 || r.str("error") != "invalid_authorization_details" {
+		t.Errorf("too large to carry: %d %s", r.StatusCode, r.body)
+	}
 }
