@@ -171,3 +171,54 @@ func TestLeakedPassword(t *testing.T) {
 	}
 	r.rp.SignIn(r.browser, "alice", "wonderland", "prompt", "consent")
 }
+
+// TestRestoredBackup: a backup brings a session back that was ended since, and
+// its cookie opens it again, whatever Client.NotBefore says. Without the rows,
+// as the guide has it, everybody signs in again.
+func TestRestoredBackup(t *testing.T) {
+	t.Parallel()
+	ctx, r := t.Context(), run(t, newSecret())
+	tokens := r.rp.SignIn(r.browser, "alice", "wonderland", "prompt", "consent")
+	var backup []*storage.Record
+	for _, kind := range []storage.Kind{storage.KindSession, storage.KindGrant} {
+		page, err := r.store.Find(ctx, storage.Query{Kind: kind, Subject: "alice"})
+		if err != nil || len(page.Records) != 1 {
+			t.Fatalf("%d rows of kind %s, %v", len(page.Records), kind, err)
+		}
+		backup = append(backup, page.Records...)
+	}
+	if err := r.p.Load().Grants().RevokeSubject(ctx, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if p := r.rp.Begin(r.browser); p.URL.Path != "/login" {
+		t.Fatalf("still signed in: %s", p)
+	}
+	each := func(do func(storage.Record) storage.Op) {
+		t.Helper()
+		for _, rec := range backup {
+			if err := r.store.Commit(ctx, do(*rec)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove := func(rec storage.Record) storage.Op { return storage.Delete(rec.Ref) }
+	each(remove)
+	each(storage.Insert)
+	c, err := r.clients.Client(ctx, "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.NotBefore = time.Now()
+	if err := r.clients.Update(ctx, c, c.Version); err != nil {
+		t.Fatal(err)
+	}
+	if p := r.rp.Begin(r.browser); p.URL.Path == "/login" {
+		t.Error("NotBefore ended the session: the guide may say so again")
+	}
+	each(remove)
+	if p := r.rp.Begin(r.browser); p.URL.Path != "/login" {
+		t.Errorf("still signed in: %s", p)
+	}
+	r.rp.Call("GET", "userinfo_endpoint", tokens.Access).WantError(401, "invalid_token")
+	r.rp.Post("token_endpoint", handlerstest.RefreshRequest(tokens)).WantError(400, "invalid_grant")
+}
