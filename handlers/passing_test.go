@@ -1,0 +1,94 @@
+package handlers_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/handlers"
+)
+
+// TestAuthTimeInIDToken: auth_time is there when the client's metadata, max_age
+// or the claims parameter want it. OpenID Connect Core §2, OpenID Connect
+// Registration §2.
+func TestAuthTimeInIDToken(t *testing.T) {
+	t.Parallel()
+	w := trusted(t)
+	b := w.browser()
+	for _, tt := range []struct {
+		name    string
+		require bool
+		edit    []string
+		want    bool
+	}{
+		{name: "nobody asks"},
+		{name: "require_auth_time", require: true, want: true},
+		{name: "max_age", edit: []string{"max_age", "3600"}, want: true},
+		{name: "claims", edit: []string{"claims", `{"id_token":{"auth_time":{"essential":true}}}`}, want: true},
+	} {
+		w.clients.change("web", func(c *clientreg.Client) { c.RequireAuthTime = tt.require })
+		id := claims(t, w.redeem("web", b.code(request("web", tt.edit...), "alice")).want(200).str("id_token"))
+		if _, has := id["auth_time"].(float64); has != tt.want {
+			t.Errorf("%s: auth_time %v, want it: %v", tt.name, id["auth_time"], tt.want)
+		}
+	}
+}
+
+// asked remembers the languages that claims are asked for in.
+type asked struct {
+	*users
+	mu      sync.Mutex
+	locales map[handlers.ClaimsUse][]string
+}
+
+func (u *asked) Claims(ctx context.Context, subject string, q handlers.ClaimsQuery) (map[string]any, error) {
+	u.mu.Lock()
+	u.locales[q.For] = q.Locales
+	u.mu.Unlock()
+	return u.users.Claims(ctx, subject, q)
+}
+
+// TestClaimsLocales: Users gets claims_locales, best first, for UserInfo and ID
+// tokens. OpenID Connect Core §5.2.
+func TestClaimsLocales(t *testing.T) {
+	t.Parallel()
+	u := &asked{users: newUsers(), locales: map[handlers.ClaimsUse][]string{}}
+	w := trusted(t, func(c *handlers.Config) { c.Users = u })
+	tokens := w.redeem("web", w.browser().code(request("web", "claims_locales", "de-CH fr", "ui_locales", "en",
+		"claims", `{"id_token":{"name":null},"userinfo":{"name":null}}`), "alice")).want(200)
+	w.userinfo(tokens.str("access_token")).want(200)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, use := range []handlers.ClaimsUse{handlers.ForIDToken, handlers.ForUserInfo} {
+		if got := u.locales[use]; !slices.Equal(got, []string{"de-CH", "fr"}) {
+			t.Errorf("%v: asked in %v", use, got)
+		}
+	}
+}
+
+// TestHintsReachThePage: display, if it is one of the four, and acr_values or
+// else default_acr_values. OpenID Connect Core §3.1.2.1, OpenID Connect
+// Registration §2.
+func TestHintsReachThePage(t *testing.T) {
+	t.Parallel()
+	w, last := levels(t)
+	w.clients.change("web", func(c *clientreg.Client) { c.DefaultACRValues = []string{"two", "one"} })
+	for _, tt := range []struct {
+		display, acr string
+		wantDisplay  string
+		wantACR      []string
+	}{
+		{"", "", "", []string{"two", "one"}},
+		{"popup", "three", "popup", []string{"three"}},
+		{"touch", "one three", "touch", []string{"one", "three"}},
+		{"hologram", "", "", []string{"two", "one"}},
+	} {
+		b := w.browser()
+		b.at(b.begin(request("web", "display", tt.display, "acr_values", tt.acr)), "/own")
+		if i := last(); i.Display != tt.wantDisplay || !slices.Equal(i.ACRValues, tt.wantACR) {
+			t.Errorf("display %q, acr_values %q: the page gets %q and %v", tt.display, tt.acr, i.Display, i.ACRValues)
+		}
+	}
+}
