@@ -87,14 +87,13 @@
 // # Backup
 //
 // Take base backups with WAL archiving, or pg_dump of the schema. A database
-// that was set back to an earlier time has forgotten what was spent and revoked
-// since. After such a restore, before the provider starts, spend all that could
-// be presented again:
+// that was set back to an earlier time has forgotten what was spent, revoked and
+// withdrawn since. After such a restore, before the provider starts, delete all
+// that could be presented again:
 //
-//	UPDATE idpkit.records SET state = 1, version = version + 1
-//	WHERE state = 0 AND kind IN ('grant', 'code', 'par', 'interaction', 'device', 'ciba', 'session')
-//		AND (kind <> 'grant' OR subject IS NOT NULL);
+//	DELETE FROM idpkit.records
+//	WHERE kind NOT IN ('client', 'key', 'replay') AND (kind <> 'grant' OR subject IS NOT NULL);
 //
-// Everybody signs in again. Nothing in the table works as a credential: keys
+// Everybody signs in and consents again. Nothing in the table works as a credential: keys
 // are digests.
 package postgres

@@ -1,8 +1,13 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -200,5 +205,43 @@ func TestDocumented(t *testing.T) {
 		WHERE attrelid = 'idpkit.records'::regclass AND attnum >= 0 AND (col_description(attrelid, attnum) IS NULL OR obj_description(attrelid) IS NULL)`).Scan(&missing)
 	if err != nil || missing > 0 {
 		t.Errorf("%d columns without a comment, %v", missing, err)
+	}
+}
+
+// TestRestore: the statement of the manual leaves clients, keys, replay marks and
+// what clients revoked of their own tokens.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statement := regexp.MustCompile(`(?s)DELETE FROM[^;]+;`).Find(manual)
+	server := server(t)
+	dsn := server.DSN(database(t, server))
+	s := migrated(t, dsn)
+	kept := []storage.Kind{storage.KindClient, storage.KindKey, storage.KindReplay, storage.KindGrant}
+	gone := []storage.Kind{
+		storage.KindPAR, storage.KindInteraction, storage.KindCode, storage.KindDevice, storage.KindCIBA, storage.KindUserCode,
+		storage.KindPoll, storage.KindConsent, storage.KindSession, storage.KindLogout,
+	}
+	for _, kind := range slices.Concat(kept, gone) {
+		must(t, s, storage.Insert(storage.Record{Ref: storage.Ref{Kind: kind, Key: "key"}, Client: "client"}))
+	}
+	users := storage.Ref{Kind: storage.KindGrant, Key: "of a user"}
+	must(t, s, storage.Insert(storage.Record{Ref: users, Client: "client", Subject: "alice"}))
+	run(t, foreign(t, dsn), string(bytes.ReplaceAll(statement, []byte("//"), nil)))
+	for _, kind := range kept {
+		if _, err := s.Get(t.Context(), storage.Ref{Kind: kind, Key: "key"}); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	for _, kind := range gone {
+		if _, err := s.Get(t.Context(), storage.Ref{Kind: kind, Key: "key"}); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if _, err := s.Get(t.Context(), users); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("the grant of a user: %v", err)
 	}
 }

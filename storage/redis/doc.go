@@ -90,7 +90,8 @@
 // Copy the folder appendonlydir (BGREWRITEAOF first), or take RDB snapshots. A
 // Redis that was set back to an earlier time has forgotten what was spent and
 // revoked since. After such a restore start with an empty prefix ([Prefix]), or
-// delete the rows of flows (idpkit{*:par:*, code, interaction, device, ciba,
-// grant, session) before the provider starts: everybody signs in again.
+// delete the rows of flows and consents (idpkit{*:par:*, code, interaction,
+// device, ciba, user_code, grant, session, consent) before the provider starts:
+// everybody signs in again.
 // Nothing in it works as a credential: keys are digests.
 package redis
