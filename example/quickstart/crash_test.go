@@ -538,13 +538,68 @@ func (w *worker) refused(access string) error {
 	return err
 }
 
-// kills is how often the process is killed: 8 times, or as often as
-// IDPKIT_KILLS says.
-func kills() int {
+// crew are people who use a provider all at once.
+type crew struct {
+	t       testing.TB
+	workers []*worker
+	cut     map[stage]int // what they waited for when the kill came
+}
+
+func newCrew(t testing.TB, h *household, seed uint64, spy func(http.RoundTripper) http.RoundTripper) *crew {
+	c := &crew{t: t, cut: map[stage]int{}}
+	for i, name := range h.people {
+		w := &worker{visitor: newVisitor(t, h, name, spy), h: h, api: newClient(t, h.issuer, nil, false, spy), doing: idle, did: map[stage]int{}}
+		w.rand = rand.New(rand.NewPCG(seed, uint64(i+1)))
+		c.workers = append(c.workers, w)
+	}
+	return c
+}
+
+// each has all of them do something at once.
+func (c *crew) each(f func(w *worker) error) {
+	c.t.Helper()
+	errs := make([]error, len(c.workers))
+	var wg sync.WaitGroup
+	for i, w := range c.workers {
+		wg.Go(func() { errs[i] = f(w) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// struck notes what the kill has cut off.
+func (c *crew) struck() {
+	for _, w := range c.workers {
+		c.cut[w.doing]++
+		w.c.CloseIdleConnections()
+		w.api.CloseIdleConnections()
+	}
+}
+
+func (c *crew) report() {
+	c.t.Helper()
+	did, dead, living := map[stage]int{}, 0, 0
+	for _, w := range c.workers {
+		for s, n := range w.did {
+			did[s] += n
+		}
+		dead, living = dead+len(w.dead), living+len(w.living)
+	}
+	c.t.Logf("%d families living, %d dead", living, dead)
+	for _, s := range slices.Sorted(maps.Keys(did)) {
+		c.t.Logf("%-31s %5d acknowledged, %3d cut off by a kill", s, did[s], c.cut[s])
+	}
+}
+
+// kills is how often something is killed: few times, or as often as IDPKIT_KILLS
+// says.
+func kills(few int) int {
 	if n, err := strconv.Atoi(os.Getenv("IDPKIT_KILLS")); err == nil && n > 0 {
 		return n
 	}
-	return 8
+	return few
 }
 
 // TestKill kills the program (SIGKILL) at any moment while four people use it,
@@ -558,24 +613,8 @@ func TestKill(t *testing.T) {
 	h := newHousehold(t, t.TempDir(), "http://"+address, "debug")
 	program := buildProgram(t)
 
-	var workers []*worker
-	for i, name := range h.people {
-		w := &worker{visitor: newVisitor(t, h, name, nil), h: h, api: newClient(t, h.issuer, nil, false, nil), doing: idle, did: map[stage]int{}}
-		w.rand = rand.New(rand.NewPCG(seed, uint64(i+1)))
-		workers = append(workers, w)
-	}
-	each := func(f func(w *worker) error) {
-		t.Helper()
-		errs := make([]error, len(workers))
-		var wg sync.WaitGroup
-		for i, w := range workers {
-			wg.Go(func() { errs[i] = f(w) })
-		}
-		wg.Wait()
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c := newCrew(t, h, seed, nil)
+	each := c.each
 	var took []time.Duration
 	start := func() *process {
 		t.Helper()
@@ -595,9 +634,8 @@ func TestKill(t *testing.T) {
 			}
 		}
 	}
-	struck := map[stage]int{}
 	stillborn := 0
-	for kill := range kills() {
+	for kill := range kills(8) {
 		for kill == 0 && stillborn < 3 || chance.IntN(4) == 0 { // killed while it starts
 			p := startProcess(t, program, "-config", h.config)
 			time.Sleep(time.Duration(chance.IntN(60)) * time.Millisecond)
@@ -623,11 +661,7 @@ func TestKill(t *testing.T) {
 		timer.Stop()
 		p.kill()
 		healthy(p)
-		for _, w := range workers {
-			struck[w.doing]++
-			w.c.CloseIdleConnections()
-			w.api.CloseIdleConnections()
-		}
+		c.struck()
 	}
 	p := start()
 	each(func(w *worker) error { return w.account(true) })
@@ -641,17 +675,8 @@ func TestKill(t *testing.T) {
 		t.Errorf("files: %v %v", left, err)
 	}
 
-	did, dead, living := map[stage]int{}, 0, 0
-	for _, w := range workers {
-		for s, n := range w.did {
-			did[s] += n
-		}
-		dead, living = dead+len(w.dead), living+len(w.living)
-	}
 	slices.Sort(took)
-	t.Logf("%d kills under load, %d during a start; %d families living, %d dead", kills(), stillborn, living, dead)
-	for _, s := range slices.Sorted(maps.Keys(did)) {
-		t.Logf("%-31s %5d acknowledged, %3d cut off by a kill", s, did[s], struck[s])
-	}
+	t.Logf("%d kills under load, %d during a start", kills(8), stillborn)
+	c.report()
 	t.Logf("%d starts: ready in %v at best, %v in the middle, %v at worst", len(took), took[0].Round(time.Millisecond), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 }
