@@ -337,7 +337,7 @@ func TestAttackV20_guessing(t *testing.T) {
 		d := w.device("tv").want(200)
 		b.enter(d.str("user_code")).want(429)           // a right guess tells nothing either
 		w.browser().enter(d.str("user_code")).want(429) // nor a new browser of the same address
-		w.clock.add(time.Minute)
+		w.clock.add(3 * time.Minute)
 		b.connect(d.str("user_code"), "alice")
 		w.poll("tv", d.str("device_code")).want(200)
 	})

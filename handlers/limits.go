@@ -23,7 +23,7 @@ import (
 //	           of public clients
 //	login      passwords tried                       user name and network           10  30 s
 //	           passwords tried                       network                        100  3 s
-//	user_code  user codes tried                      network, and signed-in user     10  1 min
+//	user_code  user codes tried                      network, and signed-in user     10  3 min
 //	authorize  sign-ins begun and not ended          network                       3000  40 ms
 //
 // A network is an IPv4 /24 or an IPv6 /56: what one attacker has many addresses
@@ -48,7 +48,7 @@ func newLimiters(c *Config) limiters {
 		par:       middleware.NewBuckets(1000, 50*time.Millisecond, c.Now),
 		login:     middleware.NewBuckets(10, 30*time.Second, c.Now),
 		loginAll:  middleware.NewBuckets(100, 3*time.Second, c.Now),
-		userCode:  middleware.NewBuckets(10, time.Minute, c.Now),
+		userCode:  middleware.NewBuckets(10, 3*time.Minute, c.Now),
 		authorize: middleware.NewBuckets(3000, 40*time.Millisecond, c.Now),
 	}
 }
@@ -92,10 +92,8 @@ func (p *Provider) limit(r *http.Request, name, key string) int {
 		if ok, wait := b.Allow(ctx, b.key); !ok {
 			e := Event{Name: "limit.hit", Reason: name}
 			switch name {
-			case "client", "secret", "par":
-				if c, err := p.clients.Client(ctx, key); err == nil { // what is no client's may be a secret in the wrong place
-					e.ClientID = c.ID
-				}
+			case "secret", "par": // an id that is no client's may be a secret in the wrong place
+				e.ClientID = key
 			case "user_code":
 				e.Subject = key
 			}

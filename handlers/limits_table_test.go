@@ -10,16 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/idpkit/idpkit/clientreg"
 )
-
-// everyClient knows a client of any id.
-type everyClient struct{}
-
-func (everyClient) Client(_ context.Context, id string) (*clientreg.Client, error) {
-	return &clientreg.Client{ID: id}, nil
-}
 
 // TestLimitTable holds the table in limits.go against what a Config without a
 // Limiter does: how many at once, how many later, and who else is not touched.
@@ -56,7 +47,7 @@ func TestLimitTable(t *testing.T) {
 		cfg.setDefaults()
 		var hits []Event
 		cfg.Events = func(_ context.Context, e Event) { hits = append(hits, e) }
-		p := &Provider{cfg: cfg, limits: newLimiters(&cfg), clients: everyClient{}}
+		p := &Provider{cfg: cfg, limits: newLimiters(&cfg)}
 
 		// A key of its own for each attempt where the row is for the network alone.
 		attempt := func(addr string, i int) int {
@@ -97,7 +88,7 @@ func TestLimitTable(t *testing.T) {
 			t.Errorf("%s per %s: what succeeded counts", name, per)
 		}
 		for _, e := range hits {
-			if e.Name != "limit.hit" || e.Reason != name || (e.ClientID != "") != (name == "client" || name == "secret" || name == "par") {
+			if e.Name != "limit.hit" || e.Reason != name || (e.ClientID != "") != (name == "secret" || name == "par") {
 				t.Errorf("%+v", e)
 			}
 		}

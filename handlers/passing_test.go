@@ -2,7 +2,9 @@ package handlers_test
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -89,6 +91,41 @@ func TestHintsReachThePage(t *testing.T) {
 		b.at(b.begin(request("web", "display", tt.display, "acr_values", tt.acr)), "/own")
 		if i := last(); i.Display != tt.wantDisplay || !slices.Equal(i.ACRValues, tt.wantACR) {
 			t.Errorf("display %q, acr_values %q: the page gets %q and %v", tt.display, tt.acr, i.Display, i.ACRValues)
+		}
+	}
+}
+
+// livesSomewhere has an address and a telephone.
+type livesSomewhere struct{ *users }
+
+func (u livesSomewhere) Claims(ctx context.Context, subject string, q handlers.ClaimsQuery) (map[string]any, error) {
+	claims, err := u.users.Claims(ctx, subject, q)
+	if err != nil {
+		return nil, err
+	}
+	claims["address"] = map[string]any{"formatted": "1 Rabbit Hole\nWonderland", "country": "Wonderland"}
+	claims["phone_number"], claims["phone_number_verified"] = "+49 1", true
+	return claims, nil
+}
+
+// TestAddressAndPhone: scopes of OpenID Connect Core §5.4 release their claims
+// and no others; address is an object, §5.1.1.
+func TestAddressAndPhone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *handlers.Config) { c.Users = livesSomewhere{c.Users.(*users)} })
+	w.clients.change("web", func(c *clientreg.Client) { c.Scope = "openid address phone" })
+	for scope, want := range map[string][]string{
+		"openid":               {"sub"},
+		"openid address":       {"address", "sub"},
+		"openid phone":         {"phone_number", "phone_number_verified", "sub"},
+		"openid phone address": {"address", "phone_number", "phone_number_verified", "sub"},
+	} {
+		info := w.userinfo(w.redeem("web", w.browser().code(request("web", "scope", scope), "alice")).want(200).str("access_token")).want(200).json()
+		if got := slices.Sorted(maps.Keys(info)); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", scope, got, want)
+		}
+		if a, ok := info["address"].(map[string]any); strings.Contains(scope, "address") && (!ok || a["country"] != "Wonderland") {
+			t.Errorf("address %v", info["address"])
 		}
 	}
 }

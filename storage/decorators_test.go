@@ -288,6 +288,16 @@ func TestRoute(t *testing.T) {
 	if total != 22 {
 		t.Errorf("purged %d of 22", total)
 	}
+
+	// A leg that is away is told, and the others are swept.
+	away := storagetest.Flaky(memory.New(), storagetest.Plan{Choose: func(storagetest.Call) storagetest.Fault { return storagetest.Fail(storage.ErrUnavailable) }})
+	s = routed(t, away, storage.Leg{Storage: aside, Kinds: []storage.Kind{storage.KindReplay, storage.KindSession, storage.KindLogout}})
+	if err := s.Commit(ctx, storage.Insert(replay)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Purge(ctx, far.Add(1), 8); n != 1 || !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("with a leg away: %d, %v", n, err)
+	}
 }
 
 func TestObserved(t *testing.T) {

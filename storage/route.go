@@ -88,15 +88,14 @@ func (r *route) Find(ctx context.Context, q Query) (Page, error) {
 
 func (r *route) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
 	deleted := 0
-	for _, s := range r.stores {
+	var errs []error
+	for _, s := range r.stores { // one that is away keeps no other from being swept
 		if deleted >= limit {
 			break
 		}
 		n, err := s.Purge(ctx, before, limit-deleted)
 		deleted += n
-		if err != nil {
-			return deleted, err
-		}
+		errs = append(errs, err)
 	}
-	return deleted, nil
+	return deleted, errors.Join(errs...)
 }
