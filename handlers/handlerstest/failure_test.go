@@ -212,6 +212,7 @@ func TestSignInFails(t *testing.T) {
 			res.Header.Del("Cache-Control")
 			return body
 		}), want: []string{`tokens with Cache-Control ""`}},
+		{name: "no ID token", answer: at("/token", func(_ *http.Response, body string) string { return member(body, "id_token", nil) }), want: []string{"there is no ID token"}},
 		{name: "no token", answer: at("/token", func(_ *http.Response, body string) string { return member(body, "access_token", nil) }), want: []string{"no access_token"}},
 		{name: "no JSON", answer: at("/token", func(*http.Response, string) string { return "<html>" }), want: []string{"invalid character", "POST /token: status 200", "<html>"}},
 		{name: "another verifier", request: func(p string, f url.Values) {

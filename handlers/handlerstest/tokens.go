@@ -65,6 +65,9 @@ func (rp *RP) tokens(form url.Values, want expected) *Tokens {
 		rp.t.Fatalf("%v: %s", err, p)
 	}
 	t.nonce, t.Subject = want.nonce, want.subject
+	if t.ID == "" && slices.Contains(t.Scope, "openid") { // OpenID Connect Core §3.1.3.3
+		rp.t.Fatalf("the scope is %q, and there is no ID token: %s", t.Scope, p)
+	}
 	if t.ID != "" {
 		if err := rp.verify(t, want); err != nil {
 			rp.t.Fatalf("the ID token is not valid: %v: %s", err, p)
