@@ -101,6 +101,21 @@ func TestProxy(t *testing.T) {
 		_, _ = w.Write([]byte(r.FormValue("x") + r.Header.Get("X-Forwarded-For")))
 	})
 	broken := serve(func(http.ResponseWriter, *http.Request) { seen.Add(1); panic(http.ErrAbortHandler) })
+	fickle := serve(func(w http.ResponseWriter, r *http.Request) { // keeps the connection after the first request
+		if seen.Add(1) > 1 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write([]byte(r.Method + r.Header.Get("Transfer-Encoding")))
+	})
+	p := fleet.NewProxy(fickle)
+	p.In(0)
+	for i, status := range []int{200, 502} {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if w.Code != status || seen.Load() != int64(i+1) {
+			t.Errorf("GET number %d: %d %q, seen %d times", i, w.Code, w.Body, seen.Load())
+		}
+	}
 	dead, err := fleet.FreeAddress()
 	if err != nil {
 		t.Fatal(err)

@@ -84,9 +84,9 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 		}
 		out := r.Clone(r.Context())
 		out.URL.Host = b.address
-		if body != nil {
-			out.Body = io.NopCloser(bytes.NewReader(body))
-		}
+		// Always a body, if an empty one: a Transport sends a GET without one again
+		// when its connection breaks, and a GET too can spend something.
+		out.Body = io.NopCloser(bytes.NewReader(body))
 		res, err := p.transport.RoundTrip(out)
 		if err == nil {
 			res.Body = &counted{ReadCloser: res.Body, done: sync.OnceFunc(func() { p.give(b) })}
