@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -26,6 +24,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/idpkit/idpkit/clientreg"
+	"github.com/idpkit/idpkit/example/replicas/fleet"
 	"github.com/idpkit/idpkit/handlers/handlerstest"
 	"github.com/idpkit/idpkit/storage"
 )
@@ -290,21 +289,14 @@ func whole(t testing.TB, db *sql.DB) {
 	}
 }
 
-// freePort returns a port outside the range from which systems draw the ports
-// of outgoing connections, so that it can be had again after a restart.
+// freePort returns an address that can be had again after a restart.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
-		if l, err := net.Listen("tcp4", address); err == nil {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return address
-		}
+	address, err := fleet.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	return address
 }
 
 // buildProgram builds the program as the test was built: with the race detector

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os/exec"
@@ -147,11 +148,16 @@ func (f *Fleet) Close() {
 	f.transport.CloseIdleConnections()
 }
 
-// FreeAddress returns a loopback address that nobody listens at.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreeAddress returns a loopback address that nobody listens at. Its port is none
+// of those that systems give to outgoing connections, so that it can be had
+// again after a restart.
+func FreeAddress() (address string, err error) {
+	for range 100 {
+		address = fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		var l net.Listener
+		if l, err = net.Listen("tcp4", address); err == nil {
+			return address, l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", err
 }
