@@ -14,18 +14,22 @@ import (
 // TestFaultsOverSQLite runs the fault points of handlers over SQLite: the very
 // same flows and oracle, with the one file of that package exchanged that names
 // the storage. A test of the root module cannot do it: it would need the driver.
-func TestFaultsOverSQLite(t *testing.T) {
-	t.Parallel()
+func TestFaultsOverSQLite(t *testing.T) { t.Parallel(); faultsOver(t, "sqlite") }
+
+// TestFaultsOverPostgres is the same over PostgreSQL.
+func TestFaultsOverPostgres(t *testing.T) { t.Parallel(); faultsOver(t, "postgres") }
+
+func faultsOver(t *testing.T, engine string) {
 	const pkg, file = "github.com/idpkit/idpkit/handlers", "faultstorage_test.go"
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", pkg).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	sqlite, err := filepath.Abs(filepath.Join("testdata", file))
+	ours, err := filepath.Abs(filepath.Join("testdata", "faultstorage_"+engine+".go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(strings.TrimSpace(string(out)), file): sqlite}})
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(strings.TrimSpace(string(out)), file): ours}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +38,10 @@ func TestFaultsOverSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err = exec.CommandContext(t.Context(), "go", "test", "-overlay", name, "-count=1", "-timeout", "30m", "-run", "^TestFaults$", "-v", pkg).CombinedOutput()
-	m := regexp.MustCompile(`(\d+) fault points over \*sqlite\.Storage`).FindSubmatch(out)
+	m := regexp.MustCompile(`(\d+) fault points over \*` + engine + `\.Storage`).FindSubmatch(out)
 	if err != nil || m == nil {
-		t.Fatalf("%v: %s", err, out[max(0, len(out)-8<<10):])
+		said := regexp.MustCompile(`(?m)^\s*(=== |--- PASS).*\n`).ReplaceAll(out, nil)
+		t.Fatalf("%v: %s", err, said[:min(len(said), 8<<10)])
 	}
 	n, _ := strconv.Atoi(string(m[1]))
 	if n < 1500 {
