@@ -120,6 +120,11 @@ func (p *Provider) mustPush(c *clientreg.Client) bool { return p.cfg.RequirePAR 
 // redirectToSelf answers a POST, which may come from another site and then
 // carries no Lax cookies, with a GET that does carry them.
 func (p *Provider) redirectToSelf(w http.ResponseWriter, r *http.Request, req *authRequest) error {
+	// Whoever posts it proves nothing, whatever client it names: like a public
+	// client's push, its row is counted.
+	if wait := p.limit(r, "par", req.ClientID); wait > 0 {
+		return tooMany(wait)
+	}
 	uri, err := p.storeRequest(r.Context(), req, true)
 	if err != nil {
 		return err

@@ -193,7 +193,7 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 	if f.device != nil {
 		ops = append(ops, storage.Check(derived(storage.KindUserCode, f.device.UserCode)))
 	}
-	if strangers(s, f) {
+	if strangers(s) {
 		if wait := p.limit(r, "authorize", ""); wait > 0 {
 			return tooMany(wait)
 		}
@@ -206,8 +206,9 @@ func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f *flow, s *sessi
 }
 
 // strangers tells whether a page is for somebody who has not signed in: anybody
-// can have such pages made, so they are counted until they end.
-func strangers(s *session, f *flow) bool { return s == nil && f.device == nil }
+// can have such pages made, so they are counted until they end. That a device
+// waits for the answer changes nothing: one user code can be entered many times.
+func strangers(s *session) bool { return s == nil }
 
 // Interaction returns the interaction of a page's request. Unless that is a GET
 // it also checks that the form was drawn for this browser: its csrf field (or
@@ -291,7 +292,7 @@ func (p *Provider) loadInteraction(ctx context.Context, r *http.Request) (*Inter
 	if i.had, err = p.accounts(ctx, r); err != nil {
 		return nil, err
 	}
-	i.s, i.stranger = i.had.current, d.Session == "" && d.Device == nil
+	i.s, i.stranger = i.had.current, d.Session == ""
 	asked := i.had.find(func(s *session) bool { return s.alive && s.key == d.Session })
 	switch { // whoever was asked answers, current or not
 	case asked != nil:
@@ -522,6 +523,10 @@ func (i *Interaction) narrow(ctx context.Context, a Approval) (decision, error) 
 func (i *Interaction) approve(w http.ResponseWriter, r *http.Request, d decision, remember bool) error {
 	if i.Step != string(stepConsent) || i.s == nil {
 		return refuse("server.fault", errors.New("Approve on a page that is not the consent page"))
+	}
+	// The session may have gone on under a weaker sign-in since the page was drawn.
+	if e := i.f.req.EssentialACR; len(e) > 0 && !slices.Contains(e, i.s.login.ACR) {
+		return refuse("authorize.acr", nil)
 	}
 	d.remember = remember && i.f.device == nil && i.f.assured()
 	return i.p.answer(w, r, i.f, i.s, d)

@@ -20,7 +20,8 @@ import (
 //	stranger   secrets of clients that do not exist  network                         30  1 s
 //	secret     chosen client secrets tried           client and network             128  1 s
 //	par        requests and device authorizations    client and network            1000  50 ms
-//	           of public clients
+//	           of public clients, and requests that
+//	           browsers post, whoever the client is
 //	login      passwords tried                       user name and network           10  30 s
 //	           passwords tried                       network                        100  3 s
 //	user_code  user codes tried                      network, and signed-in user     10  3 min

@@ -168,3 +168,20 @@ func (b *browser) follow(q url.Values) response {
 	u, _ := b.begin(q).location()
 	return b.get(u.String())
 }
+
+// TestStepUpHoldsUntilConsent: an essential acr is judged again when the user
+// allows, for the session may have gone on under a weaker sign-in meanwhile.
+func TestStepUpHoldsUntilConsent(t *testing.T) {
+	t.Parallel()
+	w, _ := levels(t)
+	b := w.browser()
+	q := request("web", "prompt", "login consent", "claims", `{"id_token":{"acr":{"essential":true,"value":"three"}}}`)
+	res := b.own(b.begin(q), "sub-alice", "three")
+	page, self := b.at(res, "/consent")
+	b.own(b.begin(request("web", "prompt", "login")), "sub-alice", "one")
+	ans := b.press(page, self, "allow")
+	_, v := ans.location()
+	if v.Get("code") != "" {
+		t.Errorf("acr %v for an essential three", claims(t, w.redeem("web", v.Get("code")).want(200).str("id_token"))["acr"])
+	}
+}

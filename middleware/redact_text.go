@@ -29,6 +29,9 @@ func redactText(s string) string {
 		case '_':
 			if i >= max(2, noHandle) && isHandlePrefix(s[i-2:i+1]) {
 				end := run(s, i+1)
+				if s[i-2:i+1] == handle.Session && end < len(s) && s[end] == '.' { // a key, and the secret that belongs to it
+					end = run(s, end+1)
+				}
 				if looksRandom(s[i+1 : end]) {
 					i = cut(i+1, end)
 					continue
@@ -95,10 +98,11 @@ func isBase64URL(c byte) bool {
 }
 
 // looksRandom tells 24 random bytes in base64url from a word with underscores:
-// of three kinds of characters, chance leaves none out.
+// chance leaves out neither small letters nor capitals. One handle in 6,000 has
+// no digit, so what is as long as one needs none.
 func looksRandom(s string) bool {
 	return len(s) >= 32 && strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyz") && strings.ContainsAny(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") &&
-		strings.ContainsAny(s, "0123456789")
+		(len(s) >= 51 || strings.ContainsAny(s, "0123456789"))
 }
 
 // jwtEnd returns where the JWS or JWE that begins at i ends; it is not ok if
