@@ -159,7 +159,7 @@ func (p *Provider) unsealAccess(raw string) (accessToken, bool) {
 		return t, false
 	}
 	plain, err := p.seal.Open(accessPurpose, sealed)
-	if err != nil || json.Unmarshal(plain, &t) != nil {
+	if err != nil || decode(plain, &t) != nil {
 		return t, false
 	}
 	return t, true

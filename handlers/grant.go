@@ -96,7 +96,7 @@ func (g *grant) encode() (err error) {
 
 func readGrant(rec *storage.Record) (*grant, error) {
 	g := &grant{rec: rec}
-	if err := json.Unmarshal(rec.Data, &g.data); err != nil {
+	if err := decode(rec.Data, &g.data); err != nil {
 		return nil, err
 	}
 	return g, nil

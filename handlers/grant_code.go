@@ -35,7 +35,7 @@ func (p *Provider) exchangeCode(ctx context.Context, r *http.Request, c *clientr
 		return nil, err
 	}
 	var d codeData
-	if err := json.Unmarshal(rec.Data, &d); err != nil {
+	if err := decode(rec.Data, &d); err != nil {
 		return nil, err
 	}
 	switch {
@@ -143,7 +143,7 @@ func (p *Provider) checkVerifier(ctx context.Context, rec *storage.Record, d cod
 		case errors.Is(err, storage.ErrConflict) && errors.As(err, &conflict) && conflict.Current != nil:
 			// Another guess was counted at the same moment; ours counts as well.
 			rec, d = conflict.Current, codeData{}
-			if err := json.Unmarshal(rec.Data, &d); err != nil {
+			if err := decode(rec.Data, &d); err != nil {
 				return err
 			}
 			continue

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -106,7 +105,7 @@ func (p *Provider) pushed(ctx context.Context, c *clientreg.Client, uri string) 
 		return nil, reply{}, err
 	}
 	var d pushedData
-	if err := json.Unmarshal(rec.Data, &d); err != nil {
+	if err := decode(rec.Data, &d); err != nil {
 		return nil, reply{}, err
 	}
 	if d.Request.ClientID != c.ID || !c.MatchRedirectURI(d.Request.RedirectURI) {

@@ -72,7 +72,7 @@ func (p *Provider) loadSession(ctx context.Context, key string) (*session, error
 		return nil, err
 	}
 	s := &session{key: key, rec: rec, ended: rec.State != storage.Active}
-	if json.Unmarshal(rec.Data, &s.data) != nil {
+	if decode(rec.Data, &s.data) != nil {
 		return nil, nil
 	}
 	s.salt = s.data.Salt
