@@ -121,15 +121,19 @@ func (p *Provider) liveGrant(ctx context.Context, c *clientreg.Client, ref stora
 	if err != nil {
 		return nil, err
 	}
+	return g, p.checkGrant(ctx, c, g)
+}
+
+func (p *Provider) checkGrant(ctx context.Context, c *clientreg.Client, g *grant) error {
 	switch {
 	case g.rec.State != storage.Active:
-		return nil, refuse("grant.revoked", nil)
+		return refuse("grant.revoked", nil)
 	case g.rec.Client != c.ID:
-		return nil, refuse("grant.client", nil)
+		return refuse("grant.client", nil)
 	case g.data.CreatedAt.Before(c.NotBefore):
-		return nil, refuse("grant.client", nil)
+		return refuse("grant.client", nil)
 	}
-	return g, p.checkUser(ctx, c, g.rec.Subject)
+	return p.checkUser(ctx, c, g.rec.Subject)
 }
 
 // recheck is the second half of "revocation cannot be overtaken": whoever

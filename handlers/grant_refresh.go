@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -164,13 +163,9 @@ func (p *Provider) refreshOnce(ctx context.Context, r *http.Request, c *clientre
 	if !now.Before(chain.IdleUntil) || !now.Before(chain.Until) {
 		return nil, refuse("refresh.expired", nil)
 	}
-	if g, err = p.liveGrant(ctx, c, g.rec.Ref); err != nil { // user and client, once more from the row
+	if err := p.checkGrant(ctx, c, g); err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(g.data.Refresh.Digest, chain.Digest) {
-		return nil, storage.ErrConflict
-	}
-	chain = g.data.Refresh
 	scope, err := narrowScope(allowed(c, g.data.Scope), f.Get("scope"))
 	if err != nil {
 		return nil, err
