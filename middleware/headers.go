@@ -8,7 +8,7 @@ import (
 
 // securityHeaders are right for an answer that is data. The policy lets it do
 // nothing at all should a browser ever show it as a page.
-var securityHeaders = [...][2]string{
+var securityHeaders = [...]struct{ name, value string }{
 	{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 	{"Cross-Origin-Resource-Policy", "same-origin"},
@@ -31,8 +31,13 @@ var securityHeaders = [...][2]string{
 // handler that must allow it deletes the header.
 func SecurityHeaders(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, kv := range securityHeaders {
-			setDefault(w.Header(), kv[0], kv[1])
+		header := w.Header()
+		values := new([len(securityHeaders)]string) // one piece of memory for all
+		for i, s := range securityHeaders {
+			if _, ok := header[s.name]; !ok {
+				values[i] = s.value
+				header[s.name] = values[i : i+1 : i+1]
+			}
 		}
 		if r.TLS != nil {
 			setHSTS(w.Header(), r.Host)
