@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/idpkit/idpkit/clientreg"
 	"github.com/idpkit/idpkit/internal/form"
 	"github.com/idpkit/idpkit/internal/handle"
 	"github.com/idpkit/idpkit/internal/jose"
@@ -190,38 +191,39 @@ func (p *Provider) verifyAccess(ctx context.Context, raw string) (accessToken, b
 	return t, ok, nil
 }
 
-// checkAccess says what a raw access token is worth: what it says and the grant
-// it rests on. One read of the storage, and the client from the registry.
-func (p *Provider) checkAccess(ctx context.Context, raw string) (accessToken, *grant, error) {
+// checkAccess says what a raw access token is worth: what it says, the grant it
+// rests on and the client it was issued to. One read of the storage, and one of
+// the registry.
+func (p *Provider) checkAccess(ctx context.Context, raw string) (accessToken, *grant, *clientreg.Client, error) {
 	t, ok, err := p.openAccess(ctx, raw)
 	if err != nil {
-		return t, nil, err
+		return t, nil, nil, err
 	}
 	if !ok {
-		return t, nil, refuse("access.invalid", nil)
+		return t, nil, nil, refuse("access.invalid", nil)
 	}
 	if p.now().Unix() >= t.Exp {
-		return t, nil, refuse("access.expired", nil)
+		return t, nil, nil, refuse("access.expired", nil)
 	}
 	g, err := p.tokenGrant(ctx, t)
 	if err != nil {
-		return t, nil, err
+		return t, nil, nil, err
 	}
 	iat := time.UnixMilli(t.Iat)
 	if g.rec.State != storage.Active || iat.Before(g.data.NotBefore.Truncate(time.Millisecond)) ||
 		slices.ContainsFunc(g.data.Revoked, func(x revokedJTI) bool { return x.JTI == t.JTI }) {
-		return t, nil, refuse("access.revoked", nil)
+		return t, nil, nil, refuse("access.revoked", nil)
 	}
 	details, ok := t.Details.in(g)
 	if !ok {
-		return t, nil, refuse("access.invalid", nil)
+		return t, nil, nil, refuse("access.invalid", nil)
 	}
 	t.Details = details
 	c, err := p.client(ctx, g.rec.Client)
 	if e := (*Error)(nil); errors.As(err, &e) && e.Code == "invalid_client" || err == nil && iat.Before(c.NotBefore) {
-		return t, nil, refuse("access.revoked", err)
+		return t, nil, nil, refuse("access.revoked", err)
 	}
-	return t, g, err
+	return t, g, c, err
 }
 
 // tokenGrant returns the grant that a token rests on.
@@ -252,7 +254,7 @@ func (p *Provider) VerifyAccess(ctx context.Context, r *http.Request) (*middlewa
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	t, g, err := p.checkAccess(ctx, raw)
+	t, g, _, err := p.checkAccess(ctx, raw)
 	if err != nil {
 		if e := toError(err); e.Code == "invalid_token" {
 			return nil, fmt.Errorf("%w: %s", middleware.ErrInvalidToken, e.Reason)

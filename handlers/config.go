@@ -289,7 +289,4 @@ func (c *Config) setDefaults() {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Events == nil {
-		c.Events = func(context.Context, Event) {}
-	}
 }

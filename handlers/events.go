@@ -74,16 +74,21 @@ func EventNames() map[string]string {
 // emit sends an event and leaves a record of it in the log.
 func (p *Provider) emit(ctx context.Context, r *http.Request, e Event) {
 	e.At, e.Outcome = p.now(), events[e.Name].outcome
+	level := slog.LevelInfo
+	if e.Outcome == "theft" {
+		level = slog.LevelWarn
+	}
+	if p.cfg.Events == nil && !p.cfg.Log.Enabled(ctx, level) {
+		return // nobody listens
+	}
 	if r != nil {
 		if a := middleware.RemoteAddr(r); a.IsValid() {
 			e.Addr = a.String()
 		}
 	}
-	level := slog.LevelInfo
-	if e.Outcome == "theft" {
-		level = slog.LevelWarn
-	}
 	p.cfg.Log.LogAttrs(ctx, level, "event", slog.String("event", e.Name), slog.String("outcome", e.Outcome), slog.String("client", e.ClientID),
 		slog.String("subject", e.Subject), slog.String("grant", e.Grant), slog.String("session", e.Session), slog.String("addr", e.Addr), slog.String("reason", e.Reason))
-	p.cfg.Events(ctx, e)
+	if p.cfg.Events != nil {
+		p.cfg.Events(ctx, e)
+	}
 }

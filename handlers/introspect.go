@@ -67,7 +67,7 @@ func (p *Provider) introspect(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Provider) introspectAccess(ctx context.Context, c *clientreg.Client, token string) (introspection, error) {
-	t, g, err := p.checkAccess(ctx, token)
+	t, g, _, err := p.checkAccess(ctx, token)
 	if err == nil && !g.own() {
 		err = p.checkUser(ctx, c, g.rec.Subject)
 	}

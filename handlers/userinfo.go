@@ -21,7 +21,7 @@ func (p *Provider) userInfo(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx := r.Context()
-	t, g, err := p.checkAccess(ctx, raw)
+	t, g, c, err := p.checkAccess(ctx, raw)
 	if err != nil {
 		return err
 	}
@@ -31,13 +31,6 @@ func (p *Provider) userInfo(w http.ResponseWriter, r *http.Request) error {
 	scope := strings.Fields(t.Scope)
 	if !slices.Contains(scope, "openid") {
 		return refuse("access.scope", nil)
-	}
-	c, err := p.client(ctx, g.rec.Client)
-	if e := (*Error)(nil); errors.As(err, &e) && e.Code == "invalid_client" {
-		return refuse("access.revoked", err) // gone since checkAccess
-	}
-	if err != nil {
-		return err
 	}
 	names := p.scopeClaims(scope)
 	for _, n := range g.data.Claims.names(ForUserInfo) {
