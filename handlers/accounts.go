@@ -122,7 +122,7 @@ func (p *Provider) setSessions(w http.ResponseWriter, current *session, others [
 // OpenID Connect Core §3.1.2.1.
 func (p *Provider) sessionFor(ctx context.Context, r *http.Request, q *authRequest) (*session, error) {
 	s, err := p.currentSession(ctx, r)
-	if err != nil || p.cfg.Accounts < 2 || q.HintSubject == "" || s != nil && s.login.Subject == q.HintSubject {
+	if err != nil || p.cfg.Accounts < 2 || !q.Hinted || s != nil && s.login.Subject == q.HintSubject {
 		return s, err
 	}
 	a, err := p.accounts(ctx, r)

@@ -388,3 +388,21 @@ func TestPromptCreate(t *testing.T) {
 	page, self = b.at(b.begin(request("web", "prompt", "login")), "/login")
 	b.press(page, self, "register").wantPage()
 }
+
+// TestSubjectsCannotBeGuessed: a client that nobody allowed anything does not
+// learn by the claims parameter who is signed in, current or not.
+func TestSubjectsCannotBeGuessed(t *testing.T) {
+	t.Parallel()
+	w := trusted(t, severalAccounts)
+	b := w.browser()
+	b.code(request("web"), "alice")
+	b.code(request("web", "prompt", "login"), "bob")
+	for _, sub := range []string{"sub-alice", "sub-bob", "sub-carol"} {
+		claims := `{"id_token":{"sub":{"value":"` + sub + `"}}}`
+		b.begin(request("spa", "prompt", "none", "claims", claims)).wantRedirectError(spaRedirect, "login_required")
+		_, q := b.begin(request("web", "prompt", "none", "claims", claims)).location()
+		if current := sub == "sub-bob"; (q.Get("code") != "") != current {
+			t.Errorf("%s: %v", sub, q) // a client that is allowed gets its current user, and no other
+		}
+	}
+}

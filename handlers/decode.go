@@ -170,6 +170,8 @@ func (q *authRequest) decode(r *jsonread.Reader) {
 			q.LoginHint = r.String()
 		case "hint_subject":
 			q.HintSubject = r.String()
+		case "hinted":
+			q.Hinted = r.Bool()
 		case "ui_locales":
 			q.UILocales = r.Strings()
 		case "claims_locales":

@@ -168,6 +168,11 @@ func (p *Provider) proceed(w http.ResponseWriter, r *http.Request, f *flow, s *s
 		case stepAccount:
 			return refuse("authorize.account_required", nil)
 		}
+		if f.req.HintSubject != "" && !f.req.Hinted {
+			// A client that the user never allowed anything must not learn by
+			// guessing subjects who is signed in here.
+			return refuse("authorize.login_required", nil)
+		}
 		return refuse("authorize.consent_required", nil)
 	}
 	return p.ask(w, r, f, s, st)

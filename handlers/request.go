@@ -29,7 +29,8 @@ type authRequest struct {
 	Display       string            `json:"display,omitempty"`
 	MaxAge        *int64            `json:"max_age,omitempty"` // seconds
 	LoginHint     string            `json:"login_hint,omitempty"`
-	HintSubject   string            `json:"hint_subject,omitempty"` // sub of a verified id_token_hint
+	HintSubject   string            `json:"hint_subject,omitempty"` // sub of a verified id_token_hint, or of the claims parameter
+	Hinted        bool              `json:"hinted,omitempty"`       // by an ID token: the client has met this user
 	UILocales     []string          `json:"ui_locales,omitempty"`
 	ClaimsLocales []string          `json:"claims_locales,omitempty"`
 	ACRValues     []string          `json:"acr_values,omitempty"`    // wanted
@@ -351,7 +352,7 @@ func (p *Provider) checkHint(ctx context.Context, c *clientreg.Client, f form.Fo
 	if q.HintSubject != "" && q.HintSubject != t.Subject() {
 		return refuse("authorize.hint", errors.New("the claims parameter names another user"))
 	}
-	q.HintSubject = t.Subject()
+	q.HintSubject, q.Hinted = t.Subject(), true
 	return nil
 }
 
