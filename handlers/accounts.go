@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -156,69 +155,4 @@ func (p *Provider) canChoose(ctx context.Context, r *http.Request, c *clientreg.
 		}
 	}
 	return false, nil
-}
-
-// Choose ends an account page: the user goes on as one of Accounts, which is
-// the current account from now on. It writes the response.
-func (i *Interaction) Choose(w http.ResponseWriter, r *http.Request, subject string) {
-	if !i.once() {
-		return
-	}
-	w, r, cancel := i.ending(w, r)
-	defer cancel()
-	i.end(w, r, i.choose(w, r, subject))
-}
-
-func (i *Interaction) choose(w http.ResponseWriter, r *http.Request, subject string) error {
-	if i.Step != string(stepAccount) {
-		return refuse("server.fault", errors.New("Choose on a page that is not the account page"))
-	}
-	s := i.had.of(subject)
-	if s == nil { // signed out in another tab meanwhile
-		return i.p.ask(w, r, i.f, nil, stepLogin)
-	}
-	if s != i.had.current {
-		others := i.had.alive()
-		for n, o := range others {
-			if o == s {
-				others = append(others[:n:n], others[n+1:]...)
-				break
-			}
-		}
-		i.p.setSessions(w, s, others)
-	}
-	i.f.chosen = true
-	return i.p.proceed(w, r, i.f, s)
-}
-
-// SwitchAccount ends a page of any kind: somebody else wants to go on. The user
-// chooses among the other accounts of the browser or, if there are none, signs
-// in. It writes the response.
-func (i *Interaction) SwitchAccount(w http.ResponseWriter, r *http.Request) {
-	if !i.once() {
-		return
-	}
-	w, r, cancel := i.ending(w, r)
-	defer cancel()
-	i.f.signedIn, i.f.chosen = false, false
-	to := stepLogin
-	if i.Step != string(stepAccount) && len(i.had.alive()) > 1 {
-		to = stepAccount
-	}
-	i.end(w, r, i.p.ask(w, r, i.f, nil, to))
-}
-
-// Register ends a login or account page: the user has no account yet and goes
-// to RegisterURL. It writes the response.
-func (i *Interaction) Register(w http.ResponseWriter, r *http.Request) {
-	if !i.once() {
-		return
-	}
-	w, r, cancel := i.ending(w, r)
-	defer cancel()
-	if i.p.cfg.RegisterURL == "" {
-		i.end(w, r, refuse("server.fault", errors.New("Register without RegisterURL")))
-		return
-	}
-	i.end(w, r, i.p.ask(w, r, i.f, nil, stepRegister))
 }
