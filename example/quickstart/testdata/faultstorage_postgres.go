@@ -17,11 +17,12 @@ import (
 // faultPool leads to a server that ends with the process. All flows share it:
 // with a pool for each there would be too many connections.
 var faultPool = sync.OnceValues(func() (*pgxpool.Pool, error) {
-	server, err := pgtest.New()
+	// No fsync: faults are the subject, not crashes, and the flows have deadlines.
+	server, err := pgtest.New("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 	if err != nil {
 		return nil, err
 	}
-	return pgxpool.New(context.Background(), server.DSN("postgres", "pool_max_conns=20"))
+	return pgxpool.New(context.Background(), server.DSN("postgres", "pool_max_conns=4", "pool_min_conns=4"))
 })
 
 var faultSchemas atomic.Int64
@@ -36,7 +37,7 @@ func faultStorage(t testing.TB) storage.Storage {
 	if err := postgres.Migrate(t.Context(), pool, schema); err != nil {
 		t.Fatal(err)
 	}
-	s, err := postgres.New(t.Context(), pool, schema)
+	s, err := postgres.New(t.Context(), pool, schema, postgres.InsecureAllowLoss())
 	if err != nil {
 		t.Fatal(err)
 	}
