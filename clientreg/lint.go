@@ -132,7 +132,10 @@ func (l *linter) useless() {
 		l.warn("frontchannel_logout_session_required", "has no effect without frontchannel_logout_uri")
 	}
 	if c.FrontchannelLogoutURI != "" {
-		l.warn("frontchannel_logout_uri", "browsers keep third-party cookies from the page, so it often logs nobody out; backchannel_logout_uri does")
+		l.warn("frontchannel_logout_uri", "is kept and not called yet, and browsers keep third-party cookies from such pages anyway: revoke tokens at sign-out")
+	}
+	if c.BackchannelLogoutURI != "" {
+		l.warn("backchannel_logout_uri", "is kept and not called yet: the provider delivers no logout tokens in this release")
 	}
 	if !usesSecret(c.AuthMethod()) && len(c.Secrets) > 0 {
 		l.warn("secrets", "are not asked for by "+c.AuthMethod())

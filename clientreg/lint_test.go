@@ -58,7 +58,8 @@ func TestLint(t *testing.T) {
 		{"session required without URI", quiet, func(c *Client) {
 			c.BackchannelLogoutSessionRequired, c.FrontchannelLogoutSessionRequired = true, true
 		}, []string{"backchannel_logout_session_required", "frontchannel_logout_session_required"}, "no effect"},
-		{"front channel", quiet, func(c *Client) { c.FrontchannelLogoutURI = "https://app.example/x" }, []string{"frontchannel_logout_uri"}, "backchannel_logout_uri"},
+		{"front channel", quiet, func(c *Client) { c.FrontchannelLogoutURI = "https://app.example/x" }, []string{"frontchannel_logout_uri"}, "not called yet"},
+		{"back channel", quiet, func(c *Client) { c.BackchannelLogoutURI = "https://app.example/x" }, []string{"backchannel_logout_uri"}, "not called yet"},
 		{"unused secret", keyed, func(c *Client) { c.Scope, c.Secrets = "openid", []ClientSecret{{Hash: hash}} }, []string{"secrets"}, "private_key_jwt"},
 		{"unusable secret", secretive, func(c *Client) {
 			c.TokenEndpointAuthMethod = "client_secret_jwt"

@@ -11,7 +11,8 @@
 // A Commit is one Lua script: it judges all ops, then writes all or nothing, and
 // returns the row that stood in the way. Whatever the client's MaxRetries is,
 // it is sent once: when the answer is lost the outcome is ErrUnavailable. Only
-// what did not happen (NOSCRIPT, MOVED, ASK, READONLY) is sent again. A call
+// what did not happen (NOSCRIPT, MOVED, ASK, READONLY) is sent again; with
+// WaitReplicas the last three are ErrUnavailable at once. A call
 // that is on its way is not cut short by its context, unless the client has
 // ContextTimeoutEnabled; the client's ReadTimeout bounds it.
 //
