@@ -63,7 +63,8 @@ func TestRollingRestart(t *testing.T) {
 					}
 				})
 			}
-			for range 2 {
+			const rolls = 6
+			for range rolls {
 				if err := f.Roll(); err != nil {
 					t.Error(err)
 				}
@@ -73,7 +74,7 @@ func TestRollingRestart(t *testing.T) {
 			if strings.Contains(log.String(), "level=ERROR") {
 				t.Errorf("the replicas said:\n%.4000s", log.String())
 			}
-			t.Logf("%d restarts, %d sign-ins, %d refreshes, %d retries of the proxy", 2*replicas, signIns.Load(), refreshes.Load(), f.Retried())
+			t.Logf("%d restarts, %d sign-ins, %d refreshes, %d retries of the proxy", rolls*replicas, signIns.Load(), refreshes.Load(), f.Retried())
 		})
 	}
 }
