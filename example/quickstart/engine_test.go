@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	driver "github.com/redis/go-redis/v9"
@@ -230,17 +229,5 @@ func redisEngine(t testing.TB, c *redistest.Cluster, prefix string) *engine {
 			})
 			return errors.Join(err, orphans(n))
 		},
-	}
-}
-
-// eventually waits until f has no error, for as long as a test may hang.
-func eventually(f func() error) error {
-	end := time.Now().Add(hangGuard)
-	for {
-		err := f()
-		if err == nil || time.Now().After(end) {
-			return err
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
