@@ -196,7 +196,7 @@ func (b *broken) put(ref storage.Ref, next *storage.Record) {
 
 // racing tells whether the verb decides on what it read some time ago.
 func (b *broken) racing(v storage.Verb) bool {
-	return b.is("reads, decides, writes") || b.is("reads, decides, writes: "+v.String()) || b.is("snapshot isolation") && v == storage.VerbCheck
+	return b.is("reads, decides, writes") || b.is("reads, decides, writes: "+v.String()) || b.is("reads, decides, writes what it checked") || b.is("snapshot isolation") && v == storage.VerbCheck
 }
 
 func (b *broken) Commit(ctx context.Context, ops ...storage.Op) error {
@@ -254,7 +254,7 @@ func (b *broken) Commit(ctx context.Context, ops ...storage.Op) error {
 		switch {
 		case b.is("writes op by op"):
 			continue
-		case op.Verb == storage.VerbCheck && !b.is("check writes a version"):
+		case op.Verb == storage.VerbCheck && !b.is("check writes a version") && !b.is("reads, decides, writes what it checked"):
 			continue
 		case b.is("others see half a commit") && i > 0, b.is("a cancelled commit stops half-way") && i > 0:
 			b.mu.Unlock()

@@ -215,16 +215,19 @@ func raceCheck(e *env) {
 	for round := range e.rounds {
 		r, subject := record(grantRef("%d", round), ""), fmt.Sprint("round ", round)
 		e.must(storage.Insert(r))
-		var begun atomic.Int64
+		var begun, ended atomic.Int64
+		var revoked atomic.Bool
 		found := map[storage.Ref]bool{}
 		written := make([][]storage.Ref, min(e.racers, 16))
 		errs := e.race(len(written), func(i int) error {
 			if i == 0 {
-				for begun.Load() < 3 {
+				for begun.Load() < 3 && ended.Load() == 0 {
 					time.Sleep(50 * time.Microsecond)
 				}
-				if err := e.commit(storage.Consume(r.Ref)); err != nil {
-					return err
+				err := e.commit(storage.Consume(r.Ref))
+				revoked.Store(true)
+				if err != nil {
+					return fmt.Errorf("consume of a row that others check: %w", err)
 				}
 				q := storage.Query{Kind: storage.KindCode, Subject: subject, Limit: storage.MaxLimit}
 				for {
@@ -240,13 +243,19 @@ func raceCheck(e *env) {
 					}
 				}
 			}
+			defer ended.Add(1)
 			for n := 0; ; n++ {
 				code := record(ref(storage.KindCode, fmt.Sprint(round, "/", i, "/", n)), "")
 				code.Subject = subject
 				begun.Add(1)
-				if err := e.commit(storage.Check(r.Ref), storage.Insert(code)); errors.Is(err, storage.ErrConsumed) {
+				late := revoked.Load()
+				err := e.commit(storage.Check(r.Ref), storage.Insert(code))
+				switch {
+				case errors.Is(err, storage.ErrConsumed):
 					return nil
-				} else if err != nil {
+				case late: // or a backend that lost the consume would be asked for ever
+					return fmt.Errorf("a check after the consume: %v, want ErrConsumed", err)
+				case err != nil:
 					return err
 				}
 				written[i] = append(written[i], code.Ref)
