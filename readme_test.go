@@ -38,6 +38,7 @@ var (
 	users    handlers.Users
 	secrets  [][]byte
 	page     *template.Template
+	api      http.Handler
 	rowSecrets [][]byte
 	metrics  func(verb string, took time.Duration, err error)
 )

@@ -117,8 +117,8 @@ func (p *Provider) failPage(w http.ResponseWriter, r *http.Request, e *Error) {
 
 // Pages replaces built-in pages other than sign-in and consent. A page writes
 // the status it is given, and its own security headers: those that every answer
-// has are set, among them a policy that allows neither styles nor forms. Pages
-// are called concurrently.
+// has are set, among them a policy that allows no styles, images or scripts.
+// Pages are called concurrently.
 type Pages struct {
 	Error  func(http.ResponseWriter, *http.Request, ErrorPage)
 	Logout func(http.ResponseWriter, *http.Request, LogoutPage)
