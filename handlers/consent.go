@@ -16,6 +16,7 @@ import (
 type consentData struct {
 	Scope  []string  `json:"scope,omitempty"`
 	Claims []string  `json:"claims,omitempty"`
+	APIs   []string  `json:"apis,omitempty"` // identifiers: a scope means something else at each
 	Until  time.Time `json:"until"`
 }
 
@@ -56,6 +57,11 @@ func (c *consentData) covers(q *authRequest) bool {
 			return false
 		}
 	}
+	for _, r := range q.Resources {
+		if !slices.Contains(c.APIs, r) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -81,7 +87,12 @@ func (p *Provider) remember(ctx context.Context, subject string, f *flow, d deci
 		if err != nil {
 			return err
 		}
-		c := consentData{Scope: decide(old.Scope, f.req.Scope, d.scope, d.remember), Claims: decide(old.Claims, requestedClaims(f.req), d.claims, d.remember), Until: old.Until}
+		c := consentData{
+			Scope:  decide(old.Scope, f.req.Scope, d.scope, d.remember),
+			Claims: decide(old.Claims, requestedClaims(f.req), d.claims, d.remember),
+			APIs:   decide(old.APIs, f.req.Resources, f.req.Resources, d.remember), // they come with every approval
+			Until:  old.Until,
+		}
 		if d.remember {
 			c.Until = p.now().Add(p.cfg.TTL.Consent)
 		}

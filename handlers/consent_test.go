@@ -268,6 +268,36 @@ func TestResource(t *testing.T) {
 	w.redeem("web", b.code(only, "alice"), "resource", c).wantError(400, "invalid_target")
 }
 
+// TestConsentIsForTheAPI: what was remembered for one API is not given for
+// another one of the same scopes. RFC 8707 §2.
+func TestConsentIsForTheAPI(t *testing.T) {
+	t.Parallel()
+	const a, c = "https://api-a.example", "https://api-c.example"
+	w := newWorld(t, func(cfg *handlers.Config) { cfg.APIs = []handlers.API{{Identifier: a}, {Identifier: c}} })
+	b := w.browser()
+	ask := func(resources ...string) response {
+		q := request("web", "prompt", "none")
+		q["resource"] = resources
+		return b.begin(q)
+	}
+	first := request("web")
+	first["resource"] = []string{a}
+	b.allow(b.signIn(b.begin(first), "alice"), "remember", "1")
+	for _, known := range [][]string{nil, {a}} {
+		if _, v := ask(known...).location(); v.Get("code") == "" {
+			t.Errorf("%v: asked again: %v", known, v)
+		}
+	}
+	ask(c).wantRedirectError(webRedirect, "consent_required")
+	ask(a, c).wantRedirectError(webRedirect, "consent_required")
+	second := request("web")
+	second["resource"] = []string{c}
+	b.allow(b.begin(second), "remember", "1")
+	if _, v := ask(a, c).location(); v.Get("code") == "" {
+		t.Errorf("both were allowed: %v", v)
+	}
+}
+
 // TestNarrowedClaims: a claim asked for by name goes with the scope that the
 // user refused.
 func TestNarrowedClaims(t *testing.T) {

@@ -113,7 +113,7 @@ type Approval struct {
 	Scopes   []string          `json:"scopes"`   // openid needs no mention
 	Claims   []string          `json:"claims"`   // of Asked.Claims
 	Details  []json.RawMessage `json:"details"`  // each within one that was asked for
-	Remember bool              `json:"remember"` // do not ask again for these scopes; see CanRemember
+	Remember bool              `json:"remember"` // do not ask again for these scopes and APIs; see CanRemember
 }
 
 // Consent is a page that asks the user. The kit has loaded the interaction and,
