@@ -16,8 +16,10 @@ import (
 type consentData struct {
 	Scope  []string  `json:"scope,omitempty"`
 	Claims []string  `json:"claims,omitempty"`
-	APIs   []string  `json:"apis,omitempty"` // identifiers: a scope means something else at each
 	Until  time.Time `json:"until"`
+
+	// APIs has the scopes allowed at each: a scope means something else at another.
+	APIs map[string][]string `json:"apis,omitempty"`
 }
 
 func consentRef(subject, clientID string) storage.Ref {
@@ -58,7 +60,7 @@ func (c *consentData) covers(q *authRequest) bool {
 		}
 	}
 	for _, r := range q.Resources {
-		if !slices.Contains(c.APIs, r) {
+		if at, ok := c.APIs[r]; !ok || !within(q.Scope, at) {
 			return false
 		}
 	}
@@ -90,8 +92,16 @@ func (p *Provider) remember(ctx context.Context, subject string, f *flow, d deci
 		c := consentData{
 			Scope:  decide(old.Scope, f.req.Scope, d.scope, d.remember),
 			Claims: decide(old.Claims, requestedClaims(f.req), d.claims, d.remember),
-			APIs:   decide(old.APIs, f.req.Resources, f.req.Resources, d.remember), // they come with every approval
+			APIs:   map[string][]string{},
 			Until:  old.Until,
+		}
+		for api, scope := range old.APIs {
+			c.APIs[api] = decide(scope, f.req.Scope, d.scope, false)
+		}
+		for _, api := range f.req.Resources { // they come with every approval
+			if d.remember {
+				c.APIs[api] = decide(old.APIs[api], f.req.Scope, d.scope, true)
+			}
 		}
 		if d.remember {
 			c.Until = p.now().Add(p.cfg.TTL.Consent)

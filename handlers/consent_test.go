@@ -296,6 +296,20 @@ func TestConsentIsForTheAPI(t *testing.T) {
 	if _, v := ask(a, c).location(); v.Get("code") == "" {
 		t.Errorf("both were allowed: %v", v)
 	}
+	// What was allowed at one is not allowed at the other.
+	third := request("web", "scope", "openid email")
+	third["resource"] = []string{c}
+	b.allow(b.begin(third), "remember", "1")
+	third.Set("prompt", "none")
+	if _, v := b.begin(third).location(); v.Get("code") == "" {
+		t.Errorf("email at %s was allowed: %v", c, v)
+	}
+	third["resource"] = []string{a}
+	b.begin(third).wantRedirectError(webRedirect, "consent_required")
+	// And what is taken back is taken back everywhere.
+	fourth := request("web", "scope", "openid profile", "prompt", "consent")
+	b.allow(b.begin(fourth), "scope", "")
+	ask(a).wantRedirectError(webRedirect, "consent_required")
 }
 
 // TestNarrowedClaims: a claim asked for by name goes with the scope that the
