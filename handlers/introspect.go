@@ -78,6 +78,8 @@ func (p *Provider) introspectAccess(ctx context.Context, c *clientreg.Client, to
 		return introspection{}, err
 	}
 	if g.rec.Client != c.ID && !p.mayIntrospect(c, t.Aud) {
+		// The client must not learn more; whoever forgot API.Clients looks here.
+		p.cfg.Log.InfoContext(ctx, "a live token is shown as inactive: the asking client is in Clients of none of its APIs", "client", c.ID, "audience", t.Aud)
 		return introspection{}, nil
 	}
 	res := introspection{

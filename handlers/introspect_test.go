@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,5 +181,21 @@ func TestIntrospectionIsOffByDefault(t *testing.T) {
 	on := machines(t).getWith("/.well-known/openid-configuration").json()
 	if on["introspection_endpoint"] == nil || len(on["grant_types_supported"].([]any)) != 3 {
 		t.Errorf("%v", on)
+	}
+}
+
+// TestIntrospectionSaysWhyInTheLog: a resource server that is listed nowhere gets
+// active:false, and whoever runs the provider finds out why.
+func TestIntrospectionSaysWhyInTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *handlers.Config) { c.Features.Introspection = true })
+	_, tokens := w.tokens("web")
+	form, header := auth("post")
+	form.Set("token", tokens.str("access_token"))
+	if res := w.call("/introspect", form, header...).want(200); res.json()["active"] != false {
+		t.Errorf("%s", res.body)
+	}
+	if log := w.logged.String(); !strings.Contains(log, "Clients of none of its APIs") || !strings.Contains(log, `"client":"post"`) {
+		t.Error("the log does not say why")
 	}
 }
