@@ -28,7 +28,7 @@ func (e *ConfigError) Error() string {
 // configRules is the catalogue of configuration mistakes.
 var configRules = map[string]struct{ rule, fix string }{
 	"IDP100": {"is required", "Set it."},
-	"IDP101": {"must hold at least 32 bytes of random", "Make one: openssl rand 32."},
+	"IDP101": {"must hold at least 32 bytes of random", "Make one: openssl rand -base64 32, and decode it."},
 	"IDP102": {"must not repeat an entry", "Remove the second one."},
 	"IDP103": {"is not one of the allowed values", "Use one of the values in the field's documentation."},
 	"IDP104": {"must not be negative", "Leave it zero for the default."},
@@ -54,7 +54,7 @@ var configRules = map[string]struct{ rule, fix string }{
 	"IDP143": {"must not exceed the absolute lifetime", "Lower the idle lifetime or raise the absolute one."},
 	"IDP144": {"must be at most 10 minutes", "A longer grace lets a stolen refresh token work for longer."},
 	"IDP145": {"must be at least one hour", "Keys are published ten minutes before use; rotate daily at most."},
-	"IDP146": {"must be whole seconds", "Lifetimes are told to clients in seconds."},
+	"IDP146": {"must be whole seconds", "Lifetimes are told to clients in seconds: write 600*time.Second, not 600."},
 	"IDP147": {"must be between 1 and 30 minutes", "A device code lives for ten minutes; RFC 8628 §5.1 wants little time to guess."},
 
 	"IDP150": {"is not a scope token", "Use printable ASCII without blanks, quotes or backslashes. RFC 6749 §3.3."},

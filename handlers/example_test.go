@@ -66,7 +66,7 @@ func ExampleConfigError() {
 	fmt.Println(err)
 	// Output:
 	// config: Clients: is required. Set it. [IDP100]
-	// config: Secrets[0]: must hold at least 32 bytes of random. Make one: openssl rand 32. [IDP101]
+	// config: Secrets[0]: must hold at least 32 bytes of random. Make one: openssl rand -base64 32, and decode it. [IDP101]
 	// config: Issuer: must not end in a slash. Remove the slash: clients compare the issuer byte by byte. [IDP113]
 }
 
