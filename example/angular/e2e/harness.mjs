@@ -174,7 +174,7 @@ function providerConfig(binary, issuer, folder, appOrigin) {
   return {
     issuer,
     name: 'Example provider',
-    database: path.join(folder, 'idpkit.sqlite'),
+    storage: `sqlite:${path.join(folder, 'idpkit.sqlite')}`,
     authorization_details: [
       {
         type: 'account_access',
